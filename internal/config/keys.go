@@ -1,0 +1,77 @@
+package config
+
+import "time"
+
+// section is a table of the file: its keys, and the rules between them.
+type section interface {
+	// keys lists the known keys, each bound to its field.
+	keys() []key
+	// relations returns the faults that no key has alone. Fields that could
+	// not be read are empty, and must not lead to faults of other keys.
+	relations() Faults
+}
+
+// key is a known key of a section.
+type key struct {
+	name string
+	cell
+}
+
+func (c *Config) keys() []key {
+	return []key{
+		{"state_dir", text(&c.StateDir, optional(directory))},
+		{"etcd", table(&c.Etcd)},
+		{"log", table(&c.Log)},
+		{"source", tables(&c.Sources, DefaultSource)},
+		{"target", tables(&c.Targets, DefaultTarget)},
+	}
+}
+
+func (e *Etcd) keys() []key {
+	return []key{
+		{"endpoints", list(&e.Endpoints, endpoint)},
+		{"prefix", text(&e.Prefix, keyPrefix)},
+		{"ca_file", text(&e.CAFile, optional(absoluteFile))},
+		{"cert_file", text(&e.CertFile, optional(absoluteFile))},
+		{"key_file", text(&e.KeyFile, optional(absoluteFile))},
+		{"username", text(&e.Username, optional(userName))},
+		{"password_file", text(&e.PasswordFile, optional(secretFile))},
+	}
+}
+
+func (l *Log) keys() []key {
+	return []key{
+		{"level", text(&l.Level, oneOf("trace", "debug", "info", "warn", "error"))},
+		{"format", text(&l.Format, oneOf("auto", "text", "json"))},
+	}
+}
+
+func (s *Source) keys() []key {
+	return []key{
+		{"tenant", text(&s.Tenant, tenantName)},
+		{"dir", text(&s.Dir, directory)},
+		{"publisher", text(&s.Publisher, optional(printable))},
+		{"settle", duration(&s.Settle, atLeast(0))},
+		{"max_delay", duration(&s.MaxDelay, atLeast(time.Millisecond))},
+		{"rescan", duration(&s.Rescan, atLeast(time.Second))},
+		{"busy_files", list(&s.BusyFiles, relativePath)},
+		{"ignore", list(&s.Ignore, ignorePattern)},
+		{"symlinks", text(&s.Symlinks, oneOf("preserve", "refuse"))},
+		{"max_file_size", size(&s.MaxFileSize, fileSize)},
+		{"max_delete", percent(&s.MaxDelete, share)},
+	}
+}
+
+func (t *Target) keys() []key {
+	return []key{
+		{"tenant", text(&t.Tenant, tenantName)},
+		{"dir", text(&t.Dir, directory)},
+		{"paths", list(&t.Paths, pathPattern)},
+		{"strip_prefix", text(&t.StripPrefix, optional(stripPrefix))},
+		{"mode", text(&t.Mode, oneOf("files"))},
+		{"existing", text(&t.Existing, oneOf("refuse", "replace"))},
+		{"owner", text(&t.Owner, optional(printable))},
+		{"group", text(&t.Group, optional(printable))},
+		{"file_mode", mode(&t.FileMode, permissions)},
+	}
+}

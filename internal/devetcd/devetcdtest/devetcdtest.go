@@ -1,0 +1,25 @@
+//go:build !lean
+
+// Package devetcdtest starts an embedded etcd for a test.
+package devetcdtest
+
+import (
+	"context"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/confsyncd/confsyncd/internal/devetcd"
+)
+
+// Start starts an etcd that ends with the test and returns its endpoint. It does
+// not fsync.
+func Start(t testing.TB) string {
+	t.Helper()
+	s, err := devetcd.Start(context.Background(), devetcd.Options{Dir: t.TempDir(), NoFsync: true, Log: hclog.NewNullLogger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	return s.Endpoint()
+}

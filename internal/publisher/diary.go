@@ -1,0 +1,107 @@
+package publisher
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/confsyncd/confsyncd/internal/report"
+	"github.com/confsyncd/confsyncd/internal/scan"
+)
+
+// longHeld is from when on a path that is held for the moment is worth a line.
+const longHeld = 10 * time.Second
+
+// diary tells the log and the report of a source what is new, and nothing twice.
+type diary struct {
+	options Options
+	log     hclog.Logger
+	told    report.Report
+	wrote   bool
+	paths   map[string]scan.Reason // held paths that were logged
+	since   time.Time              // when the busy file was first in the way; zero if none is
+	warned  bool                   // of it
+}
+
+func newDiary(o Options) *diary {
+	return &diary{
+		options: o, log: o.Log.With("tenant", o.Tenant), paths: make(map[string]scan.Reason),
+		told: report.Report{Role: report.Source, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir},
+	}
+}
+
+// live notes that the head equals the directory, but for held paths.
+func (d *diary) live(held int) {
+	reason := ""
+	if held > 0 {
+		reason = fmt.Sprintf("%d paths are held back", held)
+	}
+	d.since, d.warned = time.Time{}, false
+	d.state("live", reason)
+}
+
+// state notes what the source does, and why it waits if it does.
+func (d *diary) state(state, reason string) {
+	if d.wrote && d.told.State == state && d.told.Reason == reason {
+		return
+	}
+	if state == "holding" {
+		d.log.Warn("holding: nothing is published", "path", d.options.Dir, "reason", reason)
+	} else if d.told.State == "holding" && state == "live" {
+		d.log.Info("live again", "path", d.options.Dir)
+	}
+	d.told.State, d.told.Reason, d.wrote = state, reason, true
+	d.write()
+}
+
+func (d *diary) write() {
+	if err := report.Write(d.options.StateDir, d.told); err != nil {
+		d.log.Error("report", "error", err)
+	}
+}
+
+// busy notes that a busy file keeps us from publishing.
+func (d *diary) busy(err error) {
+	d.state("busy", "a busy file exists")
+	if d.since.IsZero() {
+		d.since = time.Now()
+	}
+	if !d.warned && time.Since(d.since) > busyWarn {
+		d.warned = true
+		d.log.Warn("nothing is published", "reason", err, "remedy", "delete the file if nobody is at work")
+	}
+}
+
+// held notes which paths are held back.
+func (d *diary) held(held []scan.Held) {
+	now := make(map[string]scan.Reason, len(held))
+	for _, h := range held {
+		if h.Reason.Temporary() && time.Since(h.Since) < longHeld {
+			continue
+		}
+		now[h.Path] = h.Reason
+		if d.paths[h.Path] != h.Reason {
+			d.log.Warn("held back: its committed version stays", "path", h.Path, "reason", h.Reason.String(), "error", h.Err,
+				"for", time.Since(h.Since).Round(time.Second), "remedy", h.Reason.Remedy())
+		}
+	}
+	for path := range d.paths {
+		if _, still := now[path]; !still {
+			d.log.Info("no longer held back", "path", path)
+		}
+	}
+	d.paths = now
+	const most = 20
+	d.told.Held = describe(held[:min(len(held), most)])
+}
+
+// committed notes a commit.
+func (d *diary) committed(c Commit) {
+	created, changed, deleted := c.Counts()
+	d.log.Info("committed", "generation", c.Position.Generation, "created", created, "changed", changed, "deleted", deleted,
+		"bytes", c.Bytes, "founding", c.Founding, "duration_ms", c.Duration.Milliseconds())
+	if d.options.Committed != nil {
+		d.options.Committed(c)
+	}
+}

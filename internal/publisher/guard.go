@@ -1,0 +1,102 @@
+package publisher
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/scan"
+)
+
+// smallTree is the number of files below which only an emptied tree is suspicious.
+const smallTree = 20
+
+// guard returns ErrRefused if the changes look like an accident: a tree that is
+// emptied, a root that is not the one it was.
+func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Result) error {
+	had, gone := 0, deleted(changes)
+	for _, e := range base.All() {
+		if e.HasContent() {
+			had++
+		}
+	}
+	if !p.allow.Root && p.root != nil && *p.root != found.Root && 2*common(base, changes) < base.Len() {
+		return refuse("root", "see that the right directory is mounted there; if it is, publish it with \"confsyncd push --allow root\"",
+			"%s was replaced by a directory that has less than half of the committed paths", p.options.Dir)
+	}
+	if p.allow.Delete || gone == 0 {
+		return nil
+	}
+	emptied := gone == had && found.Tree.Len() == 0
+	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
+		return nil
+	}
+	return refuse("delete", "if that is meant, publish it with \"confsyncd push --allow delete\"",
+		"%d of %d files would be deleted, more than max_delete = %.0f%%", gone, had, 100*p.options.MaxDelete)
+}
+
+// deleted counts the files and symlinks that go away. One whose content reappears is
+// moved.
+func deleted(changes []diff.Change) int {
+	arrived := make(map[diff.Hash]int)
+	for _, c := range changes {
+		if c.New.HasContent() && c.New.Hash != c.Old.Hash {
+			arrived[c.New.Hash]++
+		}
+	}
+	n := 0
+	for _, c := range changes {
+		if !c.Old.HasContent() || c.New.HasContent() {
+			continue
+		}
+		if arrived[c.Old.Hash] > 0 {
+			arrived[c.Old.Hash]--
+			continue
+		}
+		n++
+	}
+	return n
+}
+
+// common counts the paths of base that are still there.
+func common(base diff.Tree, changes []diff.Change) int {
+	n := base.Len()
+	for _, c := range changes {
+		if c.Deleted() {
+			n--
+		}
+	}
+	return n
+}
+
+// errHeldForNow says that paths cannot be published yet.
+var errHeldForNow = errors.New("some paths cannot be published yet")
+
+// refuseHeld returns ErrRefused if a person asked to publish, and some paths cannot
+// be: a push is whole or not at all.
+func refuseHeld(held []scan.Held) error {
+	if len(held) == 0 {
+		return nil
+	}
+	for _, h := range held {
+		if h.Reason.Temporary() {
+			return fmt.Errorf("%w: %s", errHeldForNow, some(describe(held)))
+		}
+	}
+	guard, remedy := "", held[0].Reason.Remedy()
+	if held[0].Reason == scan.TooLarge {
+		guard, remedy = "size", remedy+"; or publish it once with --allow size"
+	}
+	return refuse(guard, remedy, "%d paths cannot be published: %s", len(held), some(describe(held)))
+}
+
+func describe(held []scan.Held) []string {
+	words := make([]string, len(held))
+	for i, h := range held {
+		words[i] = fmt.Sprintf("%q (%v)", h.Path, h.Reason)
+		if h.Err != nil {
+			words[i] = fmt.Sprintf("%q (%v: %v)", h.Path, h.Reason, h.Err)
+		}
+	}
+	return words
+}

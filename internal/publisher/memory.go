@@ -1,0 +1,157 @@
+package publisher
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/journal"
+	"github.com/confsyncd/confsyncd/internal/report"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// memory is what a publisher remembers of one tenant and directory: its instance, and
+// the position and tree of the newest commit that it knows.
+type memory struct {
+	dir     *os.Root
+	lock    *os.File
+	journal *journal.Journal // nil if read only
+	state   journal.State
+}
+
+// openMemory opens the memory, and makes it where there is none. If another process
+// has it, the memory is read only: then what is remembered is forgotten at the end.
+func openMemory(o Options) (*memory, error) {
+	path := filepath.Join(o.StateDir, "sources", report.Key(report.Source, o.Prefix, o.Tenant, o.Dir))
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, fmt.Errorf("state_dir: %w", err)
+	}
+	dir, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("state_dir: %w", err)
+	}
+	m := &memory{dir: dir}
+	if err := m.load(o); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	return m, nil
+}
+
+func (m *memory) load(o Options) error {
+	lock, err := m.dir.Open(".")
+	if err != nil {
+		return fmt.Errorf("state_dir: %w", err)
+	}
+	m.lock = lock
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		m.state, _, err = journal.Read(m.dir)
+		if err != nil {
+			return fmt.Errorf("remembered commit: %w", err)
+		}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("lock %s: %w", m.dir.Name(), err)
+	}
+	m.journal, err = journal.Open(m.dir)
+	switch {
+	case errors.Is(err, journal.ErrNone):
+		return m.begin(o)
+	case errors.Is(err, journal.ErrDamaged):
+		return m.replace(o, err)
+	case err != nil:
+		return fmt.Errorf("remembered commit: %w", err)
+	}
+	m.state = m.journal.State()
+	return nil
+}
+
+// begin makes a new memory with an instance of its own.
+func (m *memory) begin(o Options) error {
+	var word [8]byte
+	rand.Read(word[:]) // never fails, see crypto/rand
+	return m.create(journal.State{Meta: journal.Meta{
+		Tenant: o.Tenant, Prefix: o.Prefix, Selection: o.Dir, Instance: hex.EncodeToString(word[:]), UID: -1, GID: -1,
+	}})
+}
+
+// replace sets a damaged memory aside. The publisher is then as new: it holds if the
+// directory and the head differ.
+func (m *memory) replace(o Options, cause error) error {
+	aside, err := journal.SetAside(m.dir)
+	if err != nil {
+		return errors.Join(cause, err)
+	}
+	o.Log.Error("the memory of the last commit is damaged and was set aside", "tenant", o.Tenant,
+		"path", filepath.Join(m.dir.Name(), aside), "error", cause)
+	return m.begin(o)
+}
+
+func (m *memory) create(s journal.State) error {
+	j, err := journal.Create(m.dir, s)
+	if err != nil {
+		return fmt.Errorf("remember: %w", err)
+	}
+	if m.journal != nil {
+		err = m.journal.Close()
+	}
+	m.journal, m.state = j, s
+	return err
+}
+
+// readOnly reports whether another process has the memory.
+func (m *memory) readOnly() bool { return m.journal == nil }
+
+func (m *memory) instance() string { return m.state.Meta.Instance }
+
+func (m *memory) have() store.Have {
+	return store.Have{Position: m.state.Position, Tree: m.state.Managed}
+}
+
+// remember makes a commit the one that is known, durably.
+func (m *memory) remember(at diff.Position, tree diff.Tree) error {
+	if at == m.state.Position {
+		return nil
+	}
+	next := m.state
+	next.Position, next.Managed, next.All = at, tree, tree
+	if m.readOnly() {
+		m.state = next
+		return nil
+	}
+	if old := m.state.Position; !old.IsZero() && (old.Tenant != at.Tenant || at.Generation <= old.Generation) {
+		return m.create(next)
+	}
+	changes := diff.Compare(m.state.Managed, tree)
+	if err := m.journal.Advance(journal.Pending{Meta: m.state.Meta, Position: at, Changes: changes, AllChanges: changes}); err != nil {
+		return fmt.Errorf("remember generation %d: %w", at.Generation, err)
+	}
+	m.state = m.journal.State()
+	return nil
+}
+
+func (m *memory) close() error {
+	var errs []error
+	if m.journal != nil {
+		errs = append(errs, m.journal.Close())
+	}
+	if m.lock != nil {
+		errs = append(errs, m.lock.Close())
+	}
+	return errors.Join(append(errs, m.dir.Close())...)
+}
+
+// logClose closes the memory where an error can only be told.
+func (m *memory) logClose(log hclog.Logger) {
+	if err := m.close(); err != nil {
+		log.Error("close the memory of the last commit", "error", err)
+	}
+}

@@ -1,0 +1,76 @@
+package publisher
+
+import (
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// Options say what is published, where and how.
+type Options struct {
+	Prefix string // of the keys in etcd
+	Tenant string
+	Dir    string // absolute
+	// Name is the publisher's name in heads and records.
+	Name     string
+	Settle   time.Duration
+	MaxDelay time.Duration
+	Rescan   time.Duration
+	// BusyFiles are paths below Dir; nothing is published while one exists.
+	BusyFiles      []string
+	Ignore         []string
+	RefuseSymlinks bool
+	MaxFileSize    int64   // bytes
+	MaxDelete      float64 // share of the tree, 0 to 1
+	// StateDir is where it remembers, see package report too.
+	StateDir string
+	// TakeOver makes it live for the head that it finds at its start.
+	TakeOver bool
+	// Allow lifts guards, once.
+	Allow Allow
+	Store *store.Store
+	// Committed is called after each commit, if it is set.
+	Committed func(Commit)
+	Log       hclog.Logger
+
+	push    bool           // one commit, asked for by a person
+	found   *diff.Position // with push: lead agents on from here
+	message string
+	dryRun  bool
+}
+
+// Allow lifts guards for one commit.
+type Allow struct {
+	Delete bool // more deletions than max_delete
+	Root   bool // another root with less than half of the committed paths
+	Size   bool // files over max_file_size, up to codec.MaxFileSize
+}
+
+// Commit is what was committed.
+type Commit struct {
+	Position diff.Position
+	Changes  []diff.Change
+	// Bytes is the size of the new contents, before compression.
+	Bytes    int64
+	Founding bool
+	// Duration is from the beginning of the scan to etcd's answer.
+	Duration time.Duration
+}
+
+// Counts returns how many paths were created, changed and deleted.
+func (c Commit) Counts() (created, changed, deleted int) {
+	for _, ch := range c.Changes {
+		switch {
+		case ch.Created():
+			created++
+		case ch.Deleted():
+			deleted++
+		default:
+			changed++
+		}
+	}
+	return created, changed, deleted
+}

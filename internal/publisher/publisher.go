@@ -1,0 +1,198 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/scan"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// Publisher publishes one directory as one tenant. It is for one call of Run or Push.
+type Publisher struct {
+	options Options
+	scanner *scan.Scanner
+	memory  *memory
+
+	allow Allow        // what is still to be lifted
+	asked bool         // stand was asked before
+	first *store.Head  // the head then, nil if there was none
+	root  *scan.RootID // of the last commit, or of the first scan
+
+	// view is what is known of etcd. After a commit of our own it is newer than what
+	// the feed has brought.
+	view   store.View
+	weight store.Weight
+}
+
+// New returns a publisher. It touches neither the directory nor etcd.
+func New(o Options) (*Publisher, error) {
+	limit := o.MaxFileSize
+	if o.Allow.Size {
+		limit = codec.MaxFileSize
+	}
+	scanner, err := scan.New(scan.Options{
+		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks,
+		MaxFileSize: limit, Log: o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Publisher{options: o, scanner: scanner, allow: o.Allow}, nil
+}
+
+// errBusy says that somebody is at work in the directory and does not want to be
+// published half-way.
+var errBusy = errors.New("a busy file exists")
+
+// outcome is what one step found.
+type outcome struct {
+	scanned bool
+	held    []scan.Held
+	commit  *Commit // nil if there was nothing to commit
+}
+
+// step compares the directory with the head once, and commits the difference. dirs are
+// the directories to look at, nil for all.
+func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
+	begin := time.Now()
+	if err := p.busy(); err != nil {
+		return outcome{}, err
+	}
+	known := p.memory.state.Managed
+	found, err := p.scanner.Scan(ctx, known, dirs)
+	if err != nil {
+		return outcome{}, err
+	}
+	if p.root == nil {
+		p.root = &found.Root
+	}
+	on, err := p.stand(ctx, p.view, found.Tree)
+	if err != nil {
+		return outcome{scanned: true, held: found.Held}, err
+	}
+	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
+		// Held paths keep what is committed, and that is known only now.
+		if found, err = p.scanner.Scan(ctx, on.base, []string{}); err != nil {
+			return outcome{}, err
+		}
+	}
+	commit, err := p.commit(ctx, on, found)
+	if commit != nil {
+		commit.Duration = time.Since(begin)
+	}
+	return outcome{scanned: true, held: found.Held, commit: commit}, err
+}
+
+// busy returns errBusy while a busy file exists.
+func (p *Publisher) busy() error {
+	if path, age, busy := p.scanner.Busy(); busy {
+		return fmt.Errorf("%w: %q, for %v", errBusy, path, age.Round(time.Second))
+	}
+	return nil
+}
+
+// commit commits what was found on top of where the publisher stands. It returns nil
+// if there is nothing to do.
+func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result) (*Commit, error) {
+	if p.options.push {
+		if err := refuseHeld(found.Held); err != nil {
+			return nil, err
+		}
+	}
+	changes := diff.Compare(on.base, found.Tree)
+	if len(changes) == 0 && !on.founding {
+		p.root = &found.Root
+		return nil, nil
+	}
+	if err := p.guard(on.base, changes, found); err != nil {
+		return nil, err
+	}
+	if p.options.dryRun {
+		return &Commit{Changes: changes, Founding: on.founding}, nil
+	}
+	sent := changes
+	if on.founding {
+		if err := unfounded(on.base, found); err != nil {
+			return nil, err
+		}
+		sent = diff.Compare(diff.Tree{}, found.Tree)
+	}
+	head, bytes, err := p.write(ctx, on, sent, found.Tree)
+	if err != nil {
+		return nil, err
+	}
+	p.view = p.view.After(head)
+	p.root, p.allow = &found.Root, Allow{}
+	if err := p.memory.remember(head.Position, found.Tree); err != nil {
+		return nil, err
+	}
+	return &Commit{Position: head.Position, Changes: changes, Bytes: bytes, Founding: on.founding}, nil
+}
+
+// unfounded returns ErrRefused if a founding would lose a path that is held: its
+// committed content cannot be read from the directory, and etcd no longer has it.
+func unfounded(base diff.Tree, found *scan.Result) error {
+	var lost []scan.Held
+	for _, h := range found.Held {
+		if _, ok := base.Get(h.Path); ok {
+			lost = append(lost, h)
+		}
+	}
+	if len(lost) == 0 {
+		return nil
+	}
+	return refuse("", lost[0].Reason.Remedy(),
+		"etcd was rewound and the whole tree must be published anew, but %d paths cannot be read: %s", len(lost), some(describe(lost)))
+}
+
+// write makes the record and commits it.
+func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
+	draft := p.options.Store.NewDraft(ctx, on.head)
+	changes, bytes, err := p.contents(sent, on.founding, draft.Stage)
+	if err == nil {
+		// Once more: a checkout may have begun while we were reading.
+		err = p.busy()
+	}
+	if err != nil {
+		draft.Discard()
+		return nil, 0, err
+	}
+	record := &codec.Record{
+		Tenant: on.last.Tenant, Generation: on.last.Generation + 1, Parent: on.last.Commit, Founding: on.founding,
+		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(), Message: p.options.message,
+		Digest: tree.Digest(), List: codec.List{Changes: changes},
+	}
+	if !on.founding {
+		record.Keyframe = on.head.Keyframe
+	}
+	head, err := draft.Commit(ctx, record)
+	return head, bytes, err
+}
+
+// keyframe makes a keyframe if one is due. Commits go first: a lost race is no error.
+func (p *Publisher) keyframe(ctx context.Context) error {
+	if p.view.Head == nil {
+		return nil
+	}
+	if err := p.options.Store.Weigh(ctx, &p.weight, p.view); err != nil {
+		return err
+	}
+	if !p.weight.Due(p.view.Head) {
+		return nil
+	}
+	head, err := p.options.Store.MakeKeyframe(ctx, p.view)
+	switch {
+	case errors.Is(err, store.ErrLostRace):
+		return nil
+	case err != nil:
+		return err
+	}
+	p.view = p.view.After(head)
+	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
+	return nil
+}

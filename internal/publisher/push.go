@@ -1,0 +1,78 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/scan"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// pushPatience is how long a push waits for files that are being written, or for a
+// busy file to go.
+const pushPatience = 5 * time.Second
+
+// PushOptions are what only a push knows.
+type PushOptions struct {
+	// Found is the tenant id and generation to lead agents on from, after both etcd
+	// and the publisher's memory were lost; nil otherwise.
+	Found   *diff.Position
+	Message string
+	// DryRun commits nothing.
+	DryRun bool
+}
+
+// Push publishes once. It returns nil if there was nothing to commit; after a dry run,
+// what would be committed, without position and bytes. Unlike Run it commits all or
+// nothing: it returns ErrRefused if any path cannot be published or a guard trips, and
+// ErrConflict if the head has another publisher's name. It gives up with an error of
+// etcd when ctx ends.
+func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
+	p.options.push, p.options.found, p.options.message, p.options.dryRun = true, po.Found, po.Message, po.DryRun
+	memory, err := openMemory(p.options)
+	if err != nil {
+		return nil, err
+	}
+	defer memory.logClose(p.options.Log)
+	p.memory = memory
+	until := time.Now().Add(pushPatience)
+	var pace store.Backoff
+	for {
+		commit, err := p.pushOnce(ctx)
+		switch {
+		case err == nil:
+			return commit, nil
+		case errors.Is(err, store.ErrLostRace):
+		case errors.Is(err, errBusy), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
+			if time.Now().After(until) {
+				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+			}
+		case store.Temporary(err):
+		default:
+			return nil, err
+		}
+		if waitErr := pace.Wait(ctx); waitErr != nil {
+			return nil, err
+		}
+	}
+}
+
+func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
+	view, err := p.options.Store.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p.view = view
+	out, err := p.step(ctx, nil)
+	if err != nil || p.options.dryRun {
+		return out.commit, err
+	}
+	if err := p.keyframe(ctx); err != nil {
+		// The commit is made; the next one tries again.
+		p.options.Log.Warn("making a keyframe", "error", err)
+	}
+	return out.commit, nil
+}

@@ -1,0 +1,206 @@
+package publisher
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confsyncd/confsyncd/internal/logging"
+	"github.com/confsyncd/confsyncd/internal/scan"
+	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
+)
+
+// How soon a step is tried again.
+const (
+	busyPoll    = 100 * time.Millisecond // a busy file may lie where no watch is
+	busyWarn    = 10 * time.Minute
+	changedPoll = 20 * time.Millisecond // a file changed while it was read
+	rootPoll    = time.Second
+	heldFirst   = 100 * time.Millisecond // closing a file raises no event
+	heldLast    = 2 * time.Second
+	never       = time.Duration(-1)
+)
+
+// Run publishes until ctx ends, then returns nil. etcd or the directory being away
+// does not end it. It returns ErrRunning if another process publishes the directory
+// already, and an error if its memory in state_dir cannot be used.
+func (p *Publisher) Run(ctx context.Context) error {
+	memory, err := openMemory(p.options)
+	if err != nil {
+		return err
+	}
+	defer memory.logClose(p.options.Log)
+	if memory.readOnly() {
+		return ErrRunning
+	}
+	p.memory = memory
+	o := p.options
+	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
+	feed := store.NewFeed()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
+	g.Go(func() error { return o.Store.Follow(ctx, feed) })
+	g.Go(func() error {
+		d := daemon{Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
+			reading: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
+			keeping: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe")}
+		return d.loop(ctx)
+	})
+	return g.Wait()
+}
+
+// ended drops the error with which something tells that its context ended.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// unwatched tells what the watcher need not look at. The end of a busy file is
+// something to look at.
+func (p *Publisher) unwatched(path string, dir bool) bool {
+	return p.scanner.Rules().Ignored(path, dir) && !slices.Contains(p.options.BusyFiles, path)
+}
+
+// daemon is a Publisher that runs.
+type daemon struct {
+	*Publisher
+	watcher *watcher.Watcher
+	feed    *store.Feed
+	diary   *diary
+
+	dirty    watcher.Dirty
+	retrying store.Backoff
+	reading  *logging.Episode // errors of steps
+	keeping  *logging.Episode // errors of keyframes
+}
+
+// loop wakes for changes on either side and makes a step each time.
+func (d *daemon) loop(ctx context.Context) error {
+	rescan := time.NewTicker(d.options.Rescan)
+	defer rescan.Stop()
+	again := time.NewTimer(time.Hour)
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-d.watcher.Changed():
+			d.note(d.watcher.Take())
+		case <-d.feed.Changed():
+		case <-again.C:
+		case <-rescan.C:
+			d.note(watcher.Dirty{All: true})
+		}
+		wait := d.wake(ctx)
+		again.Stop()
+		if wait != never {
+			again.Reset(wait)
+		}
+	}
+}
+
+// note adds to what the next scan has to look at.
+func (d *daemon) note(more watcher.Dirty) {
+	d.dirty.All = d.dirty.All || more.All
+	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
+}
+
+// dirs returns what the next scan has to look at as scan.Scanner takes it.
+func (d *daemon) dirs() []string {
+	if d.dirty.All {
+		return nil
+	}
+	slices.Sort(d.dirty.Dirs)
+	return append([]string{}, slices.Compact(d.dirty.Dirs)...)
+}
+
+// wake makes a step, and returns when to wake again if nothing happens before.
+func (d *daemon) wake(ctx context.Context) time.Duration {
+	seen, ok := d.feed.Take()
+	if err := d.feed.Err(); err != nil || !ok {
+		if err != nil {
+			d.diary.state("waiting", "etcd cannot be followed: "+err.Error())
+		}
+		return never // the feed wakes us
+	}
+	if seen.Supersedes(d.view) {
+		d.view = seen
+	}
+	out, err := d.step(ctx, d.dirs())
+	if out.scanned {
+		d.dirty = watcher.Dirty{}
+	}
+	if ctx.Err() != nil && out.commit == nil {
+		return never
+	}
+	d.diary.held(out.held)
+	if out.commit != nil {
+		d.diary.committed(*out.commit)
+	}
+	if err != nil {
+		return d.failed(ctx, err)
+	}
+	d.reading.Ended()
+	d.retrying.Reset()
+	d.diary.live(len(out.held))
+	d.keep(ctx)
+	return heldWait(out.held)
+}
+
+// keep makes a keyframe if one is due.
+func (d *daemon) keep(ctx context.Context) {
+	switch err := d.keyframe(ctx); {
+	case err == nil:
+		d.keeping.Ended()
+	case ctx.Err() == nil:
+		d.keeping.Failed(err)
+	}
+}
+
+// failed notes why a step did not succeed, and returns when to try again.
+func (d *daemon) failed(ctx context.Context, err error) time.Duration {
+	switch {
+	case errors.Is(err, errBusy):
+		d.diary.busy(err)
+		return busyPoll
+	case errors.Is(err, scan.ErrChanged):
+		return changedPoll
+	case errors.Is(err, scan.ErrRootMissing):
+		d.diary.state("holding", err.Error()+"; nothing is deleted: put the directory back, or mount it")
+		return rootPoll
+	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
+		d.diary.state("holding", err.Error())
+		return never // either side must change
+	case errors.Is(err, store.ErrLostRace):
+		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
+			d.view = view
+			return 0
+		}
+	}
+	d.reading.Failed(err)
+	d.diary.state("waiting", err.Error())
+	if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
+		d.view = view
+	}
+	return d.retrying.Next()
+}
+
+// heldWait returns when to look again at held paths whose end raises no event.
+func heldWait(held []scan.Held) time.Duration {
+	wait := never
+	for _, h := range held {
+		if h.Reason.Temporary() {
+			again := min(max(time.Since(h.Since)/4, heldFirst), heldLast)
+			if wait == never || again < wait {
+				wait = again
+			}
+		}
+	}
+	return wait
+}

@@ -1,0 +1,128 @@
+package publisher
+
+import (
+	"context"
+	"crypto/rand"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// standing is what a publisher that is live commits on top of.
+type standing struct {
+	head *store.Head // nil if there is none
+	// base is the tree that the next commit changes. At a founding it is what was
+	// remembered: guards compare with it.
+	base     diff.Tree
+	founding bool
+	// last is the position that the next commit follows; its generation may be above
+	// the head's.
+	last diff.Position
+}
+
+// stand decides whether the publisher is live under the head of the view, with tree
+// as the directory's. It returns ErrConflict or ErrRefused, with what to do about it,
+// if it is not.
+func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
+	if view.Err != nil {
+		return standing{}, view.Err
+	}
+	known := p.memory.have()
+	if !p.asked {
+		p.asked, p.first = true, view.Head
+	}
+	if view.Head == nil {
+		if found := p.options.found; found != nil {
+			known.Position = *found
+		}
+		return p.foundOn(nil, known), nil
+	}
+	head := view.Head
+	takeOver := p.options.TakeOver && p.first.Same(head)
+	if found := p.options.found; found != nil {
+		if err := p.mayPush(head, takeOver); err != nil {
+			return standing{}, err
+		}
+		return p.foundOn(head, store.Have{Position: *found, Tree: known.Tree}), nil
+	}
+	switch {
+	case !known.Position.IsZero() && head.Position.Tenant != known.Position.Tenant && !takeOver:
+		return standing{}, refuse("", "see whether this is the right etcd; --take-over publishes this directory there, "+
+			"and \"confsyncd push --found ID:GEN\" leads agents of the old tenant id on",
+			"etcd has tenant %q with id %v, this publisher knows it as %v", p.options.Tenant, head.Position.Tenant, known.Position.Tenant)
+	case head.Position == known.Position:
+		return standing{head: head, base: known.Tree, last: known.Position}, nil
+	}
+	if err := p.mayPublish(head, tree, takeOver); err != nil {
+		return standing{}, err
+	}
+	if !known.Position.IsZero() && head.Position.Tenant == known.Position.Tenant {
+		holds, err := p.options.Store.Holds(ctx, view, known.Position)
+		if err != nil {
+			return standing{}, err
+		}
+		if !holds {
+			return p.foundOn(head, known), nil
+		}
+	}
+	return p.adopt(ctx, view, tree)
+}
+
+// foundOn stands on what is remembered: the next commit is a founding.
+func (p *Publisher) foundOn(head *store.Head, known store.Have) standing {
+	s := standing{head: head, founding: true, base: known.Tree, last: known.Position}
+	if s.last.Tenant.IsZero() {
+		rand.Read(s.last.Tenant[:]) // never fails, see crypto/rand
+	}
+	if head != nil {
+		s.last.Generation = max(s.last.Generation, head.Position.Generation)
+	}
+	return s
+}
+
+// mayPublish returns ErrConflict unless the head's publisher is this one, or the
+// directory holds just what the head does.
+func (p *Publisher) mayPublish(head *store.Head, tree diff.Tree, takeOver bool) error {
+	if p.options.push {
+		if head.Digest == tree.Digest() {
+			return nil
+		}
+		return p.mayPush(head, takeOver)
+	}
+	if takeOver || head.Instance == p.memory.instance() || head.Digest == tree.Digest() {
+		return nil
+	}
+	return conflict("this directory differs from it, so it is not published; make them equal, or use --take-over to publish the directory",
+		"generation %d of tenant %q was published by %q (instance %s)", head.Position.Generation, p.options.Tenant, head.Publisher, head.Instance)
+}
+
+// mayPush returns ErrConflict unless the head has this publisher's name.
+func (p *Publisher) mayPush(head *store.Head, takeOver bool) error {
+	if takeOver || head.Publisher == p.options.Name {
+		return nil
+	}
+	return conflict(`give its name with --publisher if it is you, or use --take-over to publish the directory in its place`,
+		"generation %d of tenant %q was published by %q, not by %q", head.Position.Generation, p.options.Tenant, head.Publisher, p.options.Name)
+}
+
+// adopt stands on a head that this process did not write.
+func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
+	head := view.Head
+	if head.Digest != tree.Digest() {
+		have := p.memory.have()
+		if have.Position.Tenant != head.Position.Tenant {
+			have = store.Have{}
+		}
+		v, err := p.options.Store.Resolve(ctx, have, view)
+		if err != nil {
+			return standing{}, err
+		}
+		tree = v.Tree
+	}
+	if err := p.memory.remember(head.Position, tree); err != nil {
+		return standing{}, err
+	}
+	p.options.Log.Info("stands on the head in etcd", "tenant", p.options.Tenant, "generation", head.Position.Generation,
+		"publisher", head.Publisher)
+	return standing{head: head, base: tree, last: head.Position}, nil
+}

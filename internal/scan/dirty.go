@@ -1,0 +1,59 @@
+package scan
+
+import (
+	"strings"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// dirty tells, of one directory, what is to be looked at. A nil dirty is nothing.
+type dirty struct {
+	self  bool // this directory
+	deep  bool // and all below it
+	below map[string]*dirty
+}
+
+// at returns what is to be looked at in a subdirectory.
+func (d *dirty) at(name string) *dirty {
+	switch {
+	case d == nil:
+		return nil
+	case d.deep:
+		return d
+	}
+	return d.below[name]
+}
+
+// add marks one directory, by its path below d.
+func (d *dirty) add(path string) {
+	for path != "" {
+		name, rest, _ := strings.Cut(path, "/")
+		next := d.below[name]
+		if next == nil {
+			next = &dirty{}
+			if d.below == nil {
+				d.below = make(map[string]*dirty)
+			}
+			d.below[name] = next
+		}
+		d, path = next, rest
+	}
+	d.self = true
+}
+
+// dirtied returns what the next scan has to look at: the directories named, and all
+// that hold something, because a hold ends without an event and its entry follows
+// the committed tree.
+func (s *Scanner) dirtied(dirs []string) *dirty {
+	if dirs == nil || s.doubt {
+		return &dirty{self: true, deep: true}
+	}
+	d := &dirty{}
+	for _, dir := range dirs {
+		d.add(dir)
+	}
+	for _, h := range s.held {
+		d.add(diff.Parent(h.Path))
+	}
+	return d
+}

@@ -1,0 +1,59 @@
+package scan
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func (s *Scanner) rootID() RootID { return RootID{s.root.dev, s.root.ino} }
+
+// openRoot opens the root, which may be a symlink: it is the operator's word.
+func (s *Scanner) openRoot() (int, RootID, error) {
+	var fd int
+	err := uninterrupted(func() (err error) {
+		fd, err = unix.Open(s.options.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return err
+	})
+	if err != nil {
+		return -1, RootID{}, rootError(err)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		shut(fd)
+		return -1, RootID{}, rootError(err)
+	}
+	return fd, RootID{st.Dev, st.Ino}, nil
+}
+
+// statRoot tells what stands at the root's path now.
+func (s *Scanner) statRoot() (RootID, error) {
+	var st unix.Stat_t
+	if err := uninterrupted(func() error { return unix.Stat(s.options.Dir, &st) }); err != nil {
+		return RootID{}, rootError(err)
+	}
+	return RootID{st.Dev, st.Ino}, nil
+}
+
+func rootError(err error) error {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("%w: %w", ErrRootMissing, err)
+	}
+	return err
+}
+
+// Busy returns the first of Options.BusyFiles that exists in the root, and how long
+// ago it was made or changed.
+func (s *Scanner) Busy() (path string, age time.Duration, busy bool) {
+	for _, path := range s.options.BusyFiles {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(s.options.Dir, path), &st); err == nil {
+			// The change time, because nobody can set it.
+			return path, max(0, s.now().Sub(time.Unix(0, st.Ctim.Nano()))), true
+		}
+	}
+	return "", 0, false
+}

@@ -1,0 +1,298 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// attempts is how often something that changes under our eyes is looked at.
+const attempts = 3
+
+// directory is what the scanner knows of one directory from its last look.
+type directory struct {
+	dev, ino uint64
+	mount    bool // on another device than the directory that it lies in
+	stale    bool // not looked at yet, or held since: look at all of it
+	tree     *diff.Dir
+	files    []record // sorted by name
+	subs     map[string]*directory
+}
+
+func (d *directory) is(st *unix.Stat_t) bool { return d.dev == st.Dev && d.ino == st.Ino }
+
+func (d *directory) record(name string) (record, bool) {
+	i, ok := slices.BinarySearchFunc(d.files, name, compareRecord)
+	if !ok {
+		return record{}, false
+	}
+	return d.files[i], true
+}
+
+// set makes children the directory's tree, which stays the same if they are.
+func (d *directory) set(children []diff.Child) {
+	if d.tree == nil || !holds(d.tree, children) {
+		d.tree = diff.NewDir(children)
+	}
+}
+
+// holds reports whether children, sorted by name, are all that the tree's top holds.
+func holds(tree *diff.Dir, children []diff.Child) bool {
+	i := 0
+	for c := range tree.Children() {
+		if i == len(children) || children[i] != c {
+			return false
+		}
+		i++
+	}
+	return i == len(children)
+}
+
+// forget drops all records, here and below.
+func (d *directory) forget() {
+	d.files = nil
+	for _, sub := range d.subs {
+		sub.forget()
+	}
+}
+
+// here is the directory that is being looked at.
+type here struct {
+	fd        int
+	path      string
+	known     *directory
+	committed *diff.Dir // nil if none was committed
+}
+
+// listing is what one look at a directory gathers, in the order of names.
+type listing struct {
+	children []diff.Child
+	files    []record
+	subs     map[string]*directory
+}
+
+func (l *listing) addDir(name string, mode uint32, d *directory) {
+	l.children = append(l.children, dirChild(name, mode, d))
+	l.keep(name, d)
+}
+
+func (l *listing) keep(name string, d *directory) {
+	if l.subs == nil {
+		l.subs = make(map[string]*directory)
+	}
+	l.subs[name] = d
+}
+
+func (l *listing) addRecord(r record) {
+	l.children = append(l.children, diff.Child{Name: r.name, Entry: r.entry()})
+	l.files = append(l.files, r)
+}
+
+func dirChild(name string, mode uint32, d *directory) diff.Child {
+	return diff.Child{Name: name, Entry: diff.Entry{Kind: diff.Directory, Mode: mode & diff.ModeBits}, Dir: d.tree}
+}
+
+// walk is one scan under way.
+type walk struct {
+	*Scanner
+	ctx       context.Context
+	found     []Held
+	settling  map[string]sighting // the next Scanner.unsettled
+	unleased  bool                // some file could not be leased
+	read      int
+	readBytes int64
+}
+
+// visit brings one directory up to date. It returns the context's error, or errMoved
+// or an *obstacle if the directory cannot be listed; nothing is held below it then.
+func (w *walk) visit(in here, want *dirty) error {
+	switch {
+	case in.known.stale:
+		want = &dirty{self: true, deep: true}
+	case want == nil:
+		want = &dirty{self: true}
+	}
+	if !want.self && !want.deep {
+		mark := len(w.found)
+		done, err := w.through(in, want)
+		if done || err != nil {
+			return err
+		}
+		w.found = w.found[:mark]
+	}
+	return w.look(in, want)
+}
+
+// through passes through a directory that itself is unchanged, to those below it
+// that are not. It returns false if one of these is not what it was: then this
+// directory must be looked at.
+func (w *walk) through(in here, want *dirty) (bool, error) {
+	children := slices.Collect(in.known.tree.Children())
+	for name, below := range want.below {
+		sub := in.known.subs[name]
+		if sub == nil || sub.stale {
+			return false, nil
+		}
+		fd, st, err := openDir(in.fd, name)
+		if err != nil {
+			return false, nil
+		}
+		err = errMoved
+		if sub.is(&st) {
+			err = w.visit(in.sub(fd, name, sub), below)
+		}
+		shut(fd)
+		if err != nil {
+			return false, w.ctx.Err()
+		}
+		i, _ := slices.BinarySearchFunc(children, name, func(c diff.Child, n string) int { return strings.Compare(c.Name, n) })
+		children[i] = dirChild(name, st.Mode, sub)
+	}
+	in.known.set(children)
+	return true, nil
+}
+
+// look lists a directory and looks at each name in it.
+func (w *walk) look(in here, want *dirty) error {
+	names, err := w.names(in)
+	if err != nil {
+		return err
+	}
+	next := listing{
+		children: make([]diff.Child, 0, len(names)),
+		files:    make([]record, 0, len(names)),
+	}
+	for _, name := range names {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		err := w.child(&next, in, name, want.at(name))
+		var o *obstacle
+		if errors.As(err, &o) {
+			w.hold(&next, in, name, o)
+		} else if err != nil {
+			return err
+		}
+	}
+	in.known.set(next.children)
+	in.known.files, in.known.subs, in.known.stale = next.files, next.subs, false
+	return nil
+}
+
+// child adds what stands at one name. It returns the context's error, or an
+// *obstacle if the path is to be held.
+func (w *walk) child(next *listing, in here, name string, want *dirty) error {
+	path := diff.Join(in.path, name)
+	for range attempts {
+		var st unix.Stat_t
+		err := lstat(in.fd, name, &st)
+		// What cannot be told may be a directory.
+		if errors.Is(err, unix.ENOENT) || w.rules.match(path, err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) {
+			return nil
+		}
+		if err != nil {
+			return &obstacle{Unreadable, err}
+		}
+		if err := checkPath(path, name); err != nil {
+			return &obstacle{BadPath, err}
+		}
+		if err := w.take(next, in, name, path, &st, want); !errors.Is(err, errMoved) {
+			return err
+		}
+	}
+	return &obstacle{reason: Vanishing}
+}
+
+// checkPath is diff.CheckPath for a name in a directory whose path is valid.
+func checkPath(path, name string) error {
+	if len(path) > diff.MaxPath {
+		return diff.CheckPath(path)
+	}
+	return diff.CheckName(name)
+}
+
+// take adds what lstat found at one name, by its kind.
+func (w *walk) take(next *listing, in here, name, path string, st *unix.Stat_t, want *dirty) error {
+	var rec record
+	var err error
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		return w.subdir(next, in, name, st, want)
+	case unix.S_IFREG:
+		rec, err = w.file(in, name, path, st)
+	case unix.S_IFLNK:
+		rec, err = w.symlink(in, name, st)
+	default:
+		return &obstacle{reason: Unsupported}
+	}
+	if err == nil {
+		next.addRecord(rec)
+	}
+	return err
+}
+
+// subdir adds a directory: as it is known if nothing says that it changed.
+func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want *dirty) error {
+	known := in.known.subs[name]
+	if known != nil && want == nil && !known.stale && known.is(st) {
+		next.addDir(name, st.Mode, known)
+		return nil
+	}
+	fd, now, err := openDir(in.fd, name)
+	if err == nil {
+		defer shut(fd)
+		known, err = w.identify(in, known, &now)
+	}
+	if err == nil {
+		err = w.visit(in.sub(fd, name, known), want)
+	}
+	if err != nil {
+		if known != nil {
+			// It is known again, and its mount is, should it come back as it was.
+			known.stale = true
+			next.keep(name, known)
+		}
+		return err
+	}
+	next.addDir(name, now.Mode, known)
+	return nil
+}
+
+// identify returns what is known of the directory that was opened: nothing if it is
+// another one. If a mount took its entries out of sight, it returns the *obstacle
+// Remounted, and what was known.
+func (w *walk) identify(in here, known *directory, st *unix.Stat_t) (*directory, error) {
+	mount := st.Dev != in.known.dev
+	switch {
+	case known == nil:
+	case known.is(st):
+		return known, nil
+	case known.mount != mount && known.tree.Count() > 0:
+		return known, &obstacle{reason: Remounted}
+	}
+	return &directory{dev: st.Dev, ino: st.Ino, mount: mount, stale: true}, nil
+}
+
+// hold keeps at a name what is committed there, if anything, and reports it.
+func (w *walk) hold(next *listing, in here, name string, o *obstacle) {
+	if c, ok := in.committed.Child(name); ok {
+		next.children = append(next.children, c)
+	}
+	path := diff.Join(in.path, name)
+	h := Held{Path: path, Reason: o.reason, Err: o.err, Since: w.now()}
+	if old, ok := w.holding(path); ok && old.Reason == o.reason {
+		h.Since = old.Since
+	}
+	w.found = append(w.found, h)
+}
+
+// sub returns the place of a subdirectory.
+func (h here) sub(fd int, name string, known *directory) here {
+	c, _ := h.committed.Child(name)
+	return here{fd: fd, path: diff.Join(h.path, name), known: known, committed: c.Dir}
+}

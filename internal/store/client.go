@@ -1,0 +1,162 @@
+package store
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/logging"
+)
+
+// callTimeout bounds one call to etcd.
+const callTimeout = 5 * time.Second
+
+// Config says how etcd is reached.
+type Config struct {
+	Endpoints []string
+	// Prefix is what all keys begin with; it begins with a slash and ends without.
+	Prefix string
+	// CAFile, CertFile and KeyFile are PEM files; they are read again at each
+	// handshake, so that certificates may be replaced.
+	CAFile, CertFile, KeyFile string
+	Username, PasswordFile    string
+	Log                       hclog.Logger
+}
+
+// Client is a process's connection to etcd. Its methods may be called from several
+// goroutines.
+type Client struct {
+	cfg     Config
+	coder   *codec.Coder
+	breaker *breaker
+
+	mu   sync.Mutex       // guards etcd
+	etcd *clientv3.Client // made by the first call
+}
+
+// NewClient returns a Client. It reads no file and does not connect yet; the first
+// call does.
+func NewClient(cfg Config) *Client {
+	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker()}
+}
+
+// Close ends the connection.
+func (c *Client) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.etcd == nil {
+		return nil
+	}
+	err := c.etcd.Close()
+	c.etcd = nil
+	return err
+}
+
+// Endpoints returns the addresses, for messages.
+func (c *Client) Endpoints() string { return strings.Join(c.cfg.Endpoints, ",") }
+
+// Broken reports whether calls failed several times in a row, so that only one at a
+// time is made, and since when.
+func (c *Client) Broken() (time.Time, bool) {
+	c.breaker.mu.Lock()
+	defer c.breaker.mu.Unlock()
+	return c.breaker.since, c.breaker.failures >= breakAfter
+}
+
+// connect returns the connection, which it makes when first needed: with a user
+// name, making it asks etcd for a token and so fails while etcd is away.
+func (c *Client) connect() (*clientv3.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.etcd != nil {
+		return c.etcd, nil
+	}
+	etcdConfig, err := c.etcdConfig()
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := clientv3.New(etcdConfig)
+	if err != nil {
+		return nil, classify("connect to "+c.Endpoints(), false, err)
+	}
+	c.etcd = etcd
+	return etcd, nil
+}
+
+func (c *Client) etcdConfig() (clientv3.Config, error) {
+	cfg := clientv3.Config{
+		Endpoints:   c.cfg.Endpoints,
+		DialTimeout: callTimeout,
+		// The server punishes pings more frequent than 5 s, and any without a stream.
+		DialKeepAliveTime:    10 * time.Second,
+		DialKeepAliveTimeout: 5 * time.Second,
+		// Our own retries know which calls may be sent again.
+		MaxUnaryRetries: 2,
+		Logger:          logging.Zap(c.cfg.Log),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			// The default lets up to 120 s go by before an etcd that is back is tried.
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.5, Jitter: 0.5, MaxDelay: 3 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		})},
+	}
+	if c.cfg.Username != "" {
+		password, err := os.ReadFile(c.cfg.PasswordFile)
+		if err != nil {
+			return cfg, fmt.Errorf("%w: password_file: %w", ErrRefused, err)
+		}
+		cfg.Username, cfg.Password = c.cfg.Username, strings.TrimRight(string(password), "\r\n")
+	}
+	var err error
+	cfg.TLS, err = c.tls()
+	return cfg, err
+}
+
+func (c *Client) tls() (*tls.Config, error) {
+	info := transport.TLSInfo{TrustedCAFile: c.cfg.CAFile, CertFile: c.cfg.CertFile, KeyFile: c.cfg.KeyFile, Logger: logging.Zap(c.cfg.Log)}
+	secure := false
+	for _, e := range c.cfg.Endpoints {
+		secure = secure || strings.HasPrefix(e, "https://") || strings.HasPrefix(e, "unixs://")
+	}
+	if !secure {
+		return nil, nil
+	}
+	t, err := info.ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("%w: TLS files: %w", ErrRefused, err)
+	}
+	return t, nil
+}
+
+// call makes one call to etcd with a deadline of its own. The error wraps one of
+// the sentinels that tell what became of it.
+func (c *Client) call(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
+	err := c.breaker.do(ctx, func() (bool, error) {
+		etcd, err := c.connect()
+		if err != nil {
+			return !errors.Is(err, ErrUnreachable), err
+		}
+		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		if err := fn(callCtx, etcd); err != nil {
+			err = classify(op, write, err)
+			return !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrAmbiguous), err
+		}
+		return true, nil
+	})
+	if err != nil && ctx.Err() != nil && !errors.Is(err, ErrAmbiguous) {
+		return ctx.Err()
+	}
+	return err
+}

@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+const (
+	// txnBytes is how many bytes of packs go into one Txn: two packs. etcd takes
+	// 1.5 MiB.
+	txnBytes = 1 << 20
+	// txnsInFlight is how many Txns of packs are under way at a time.
+	txnsInFlight = 3
+)
+
+// Draft is a commit in the making, on top of the head that was read: first its packs
+// are staged, then Commit makes it visible.
+type Draft struct {
+	store *Store
+	base  *Head
+	group *errgroup.Group
+	ctx   context.Context // of the group
+
+	batch      []codec.Pack // not sent yet
+	batchBytes int
+	staged     map[diff.Hash]bool
+}
+
+// NewDraft begins a commit on top of base, which is nil if there is no head. Commit
+// or Discard must be called to end what Stage starts.
+func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
+	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool)}
+	d.group, d.ctx = errgroup.WithContext(ctx)
+	d.group.SetLimit(txnsInFlight)
+	return d
+}
+
+// Stage puts a pack into etcd, or keeps it for the Txn of the commit itself if it
+// turns out to fit there. It blocks while enough are under way.
+func (d *Draft) Stage(p codec.Pack) error {
+	if d.staged[p.Ref.Hash] {
+		return d.ctx.Err()
+	}
+	d.staged[p.Ref.Hash] = true
+	if d.batchBytes+len(p.Data) > txnBytes {
+		d.flush()
+	}
+	d.batch, d.batchBytes = append(d.batch, p), d.batchBytes+len(p.Data)
+	return context.Cause(d.ctx)
+}
+
+// flush sends the batch on its way.
+func (d *Draft) flush() {
+	batch := d.batch
+	d.batch, d.batchBytes = nil, 0
+	if len(batch) == 0 {
+		return
+	}
+	d.group.Go(func() error { return d.store.putPacks(d.ctx, batch) })
+}
+
+// putPacks puts packs until it is done or etcd refuses. Packs are named by their
+// content, so that putting one twice does no harm.
+func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) error {
+	var pace Backoff
+	for tries := 1; ; tries++ {
+		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
+			_, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+			return err
+		})
+		// Nothing refers to the packs yet: given up, they are only garbage.
+		if err == nil || !Temporary(err) || tries == breakAfter {
+			if errors.Is(err, ErrAmbiguous) {
+				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
+			}
+			return err
+		}
+		if err := pace.Wait(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) putOps(packs []codec.Pack) []clientv3.Op {
+	ops := make([]clientv3.Op, 0, len(packs)+2)
+	for _, p := range packs {
+		ops = append(ops, clientv3.OpPut(s.keys.pack(p.Ref.Hash), string(p.Data)))
+	}
+	return ops
+}
+
+// Discard ends a draft that is not to be committed.
+func (d *Draft) Discard() {
+	d.batch = nil
+	_ = d.group.Wait() // the draft failed already, or nobody wants to know
+}
+
+// Commit makes the record the tenant's head, in one Txn with it and with the packs
+// that are still at hand. record.Commit and the list's parts are filled in. It
+// returns once the outcome is known, however long that takes, or ctx ends.
+//
+// It returns an error that wraps ErrLostRace if the head is another position by now,
+// ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
+// away before anything was sent, and ErrAmbiguous only if ctx ended with the outcome
+// unknown.
+func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error) {
+	data, err := d.store.coder.EncodeRecord(record, d.Stage)
+	if err != nil {
+		d.Discard()
+		return nil, err
+	}
+	if d.batchBytes+len(data) > txnBytes {
+		d.flush()
+	}
+	batch := d.batch
+	d.batch = nil
+	if err := d.group.Wait(); err != nil {
+		return nil, err
+	}
+	return d.store.commit(ctx, d.base, record, data, batch)
+}
+
+// commit sends the Txn, and after an ambiguous outcome reads back until it is known.
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack) (*Head, error) {
+	var pace Backoff
+	for {
+		head, err := s.sendCommit(ctx, base, record, data, packs)
+		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
+			return head, err
+		}
+		// A lost race may be our own commit's second arrival.
+		now, mine, readErr := s.outcome(ctx, record.Position())
+		switch {
+		case readErr != nil && !Temporary(readErr):
+			return nil, fmt.Errorf("%w: %w", err, readErr)
+		case readErr != nil:
+		case mine:
+			return now, nil
+		case !samePosition(now, base):
+			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
+		default:
+			// Only other fields of the head changed, or nothing was applied.
+			base = now
+		}
+		if waitErr := pace.Wait(ctx); waitErr != nil {
+			return nil, err
+		}
+	}
+}
+
+func samePosition(a, b *Head) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Position == b.Position
+}
+
+func generationOf(h *Head) uint64 {
+	if h == nil {
+		return 0
+	}
+	return h.Position.Generation
+}
+
+// sendCommit sends the Txn once.
+func (s *Store) sendCommit(ctx context.Context, base *Head, r *codec.Record, data []byte, packs []codec.Pack) (*Head, error) {
+	next := codec.Head{Position: r.Position(), Digest: r.Digest, Publisher: r.Publisher, Instance: r.Instance}
+	if r.Founding {
+		next.Founding = r.Generation
+	} else {
+		next.Founding, next.Keyframe = base.Founding, base.Keyframe
+	}
+	raw, err := codec.EncodeHead(next)
+	if err != nil {
+		return nil, err
+	}
+	ops := append(s.putOps(packs), clientv3.OpPut(s.keys.log(r.Generation), string(data)), clientv3.OpPut(s.keys.head(), string(raw)))
+	revision, err := s.swap(ctx, "commit", s.headIs(base), ops)
+	if err != nil {
+		return nil, err
+	}
+	return &Head{Head: next, raw: raw, modRevision: revision}, nil
+}
+
+// headIs compares the head with the bytes that were read.
+func (s *Store) headIs(base *Head) clientv3.Cmp {
+	if base == nil {
+		return clientv3.Compare(clientv3.CreateRevision(s.keys.head()), "=", 0)
+	}
+	return clientv3.Compare(clientv3.Value(s.keys.head()), "=", string(base.raw))
+}
+
+// swap runs one Txn that changes the head, and returns ErrLostRace if the comparison
+// fails.
+func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
+	var revision int64
+	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
+		if err != nil {
+			return err
+		}
+		revision = 0
+		if resp.Succeeded {
+			revision = resp.Header.Revision
+		}
+		return nil
+	})
+	if err == nil && revision == 0 {
+		err = fmt.Errorf("%s: %w", op, ErrLostRace)
+	}
+	return revision, err
+}
+
+// outcome reads the head, and whether the commit is part of its history.
+func (s *Store) outcome(ctx context.Context, want diff.Position) (head *Head, mine bool, err error) {
+	view, err := s.View(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if view.Err != nil {
+		return nil, false, damagedUnlessNewer(view.Err)
+	}
+	if view.Head == nil || view.Head.Position.Generation < want.Generation {
+		return view.Head, false, nil
+	}
+	if view.Head.Position == want {
+		return view.Head, true, nil
+	}
+	at, ok, err := s.positionAt(ctx, want.Generation, view.revision)
+	return view.Head, ok && at == want, err
+}
+
+// positionAt returns the position of the record at a generation; ok is false if there
+// is none.
+func (s *Store) positionAt(ctx context.Context, generation uint64, revision int64) (at diff.Position, ok bool, err error) {
+	page, err := s.recordPage(ctx, generation, generation, revision)
+	if err != nil || len(page) == 0 {
+		return at, false, err
+	}
+	r, err := s.coder.DecodeRecord(page[0])
+	if err != nil {
+		return at, false, damagedUnlessNewer(err)
+	}
+	return r.Position(), true, nil
+}
+
+// Holds reports whether the history at the view still holds the position. A record
+// that is no longer there, below the head, counts as held: old records are removed
+// in time.
+func (s *Store) Holds(ctx context.Context, view View, p diff.Position) (bool, error) {
+	switch {
+	case view.Head == nil || view.Head.Position.Tenant != p.Tenant || view.Head.Position.Generation < p.Generation:
+		return false, nil
+	case view.Head.Position.Generation == p.Generation:
+		return view.Head.Position == p, nil
+	}
+	at, ok, err := s.positionAt(ctx, p.Generation, view.revision)
+	return !ok || at == p, err
+}
+
+// Record reads one generation's record as it was at the view, without the parts of
+// its list. It returns an error that wraps ErrGone if there is none.
+func (s *Store) Record(ctx context.Context, view View, generation uint64) (*codec.Record, int, error) {
+	page, err := s.recordPage(ctx, generation, generation, view.revision)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(page) == 0 {
+		return nil, 0, fmt.Errorf("record of generation %d: %w", generation, ErrGone)
+	}
+	r, err := s.coder.DecodeRecord(page[0])
+	if err != nil {
+		return nil, 0, damagedUnlessNewer(err)
+	}
+	return r, len(page[0]), nil
+}

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+const (
+	// keyframeEvery is after how many generations a keyframe is due in any case.
+	keyframeEvery = 4096
+	// keyframeFloor is how many bytes of records a host can be asked to read without
+	// a keyframe, however small the tree is.
+	keyframeFloor = 64 << 10
+)
+
+// Weight tells whether a keyframe is due: when the records since the last outweigh
+// it. It is kept by the publisher, for one goroutine.
+type Weight struct {
+	head     diff.Position // that the sums are for
+	keyframe int64         // bytes of the newest keyframe or founding, with its packs
+	records  int64         // bytes of the records since, with their packs
+	base     uint64        // the generation of that keyframe or founding
+}
+
+// Due reports whether a keyframe is due at the head.
+func (w *Weight) Due(head *Head) bool {
+	return w.head == head.Position &&
+		(w.records > max(w.keyframe, keyframeFloor) || head.Position.Generation-w.base >= keyframeEvery)
+}
+
+// weigh returns a list's bytes: what lies in packs counts decompressed, for records
+// and keyframes alike.
+func weigh(l *codec.List) int64 {
+	var n int64
+	for _, ref := range l.Parts {
+		n += ref.Size
+	}
+	for _, ref := range l.Packs {
+		n += ref.Size
+	}
+	return n
+}
+
+// Weigh brings the sums up to the view's head. After the first time it reads the
+// records that are new.
+func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
+	head := view.Head
+	base := max(head.Founding, head.Keyframe.Generation)
+	sum := *w
+	if sum.base != base || sum.head.Generation > head.Position.Generation || sum.head.Tenant != head.Position.Tenant {
+		sum = Weight{base: base}
+		if err := s.weighBase(ctx, &sum, view); err != nil {
+			return err
+		}
+	}
+	for next := max(sum.head.Generation, base) + 1; next <= head.Position.Generation; {
+		page, err := s.recordPage(ctx, next, head.Position.Generation, view.revision)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return fmt.Errorf("generation %d: %w", next, errGap)
+		}
+		for _, raw := range page {
+			r, err := s.coder.DecodeRecord(raw)
+			if err != nil {
+				return damagedUnlessNewer(err)
+			}
+			sum.records += int64(len(raw)) + weigh(&r.List)
+			next = r.Generation + 1
+		}
+	}
+	sum.head = head.Position
+	*w = sum
+	return nil
+}
+
+func (s *Store) weighBase(ctx context.Context, sum *Weight, view View) error {
+	if ref := view.Head.Keyframe; !ref.IsZero() {
+		data, err := s.getPack(ctx, ref.Pack, view.revision)
+		if err != nil {
+			return err
+		}
+		k, err := s.coder.DecodeKeyframe(ref, data)
+		if err != nil {
+			return damagedUnlessNewer(err)
+		}
+		sum.keyframe = int64(len(data)) + weigh(&k.List)
+		return nil
+	}
+	r, n, err := s.Record(ctx, view, view.Head.Founding)
+	if err != nil {
+		return err
+	}
+	sum.keyframe = int64(n) + weigh(&r.List)
+	return nil
+}
+
+// MakeKeyframe stages a keyframe of the view's head and replaces the head by one that
+// names it, at the same position. Contents that lie in packs stay where they are. It
+// returns ErrLostRace if a commit came in between: then the staged packs are garbage.
+func (s *Store) MakeKeyframe(ctx context.Context, view View) (*Head, error) {
+	head := view.Head
+	fence, err := s.readFence(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w := &walk{store: s, head: head, revision: view.revision, places: make(map[diff.Hash]codec.Content)}
+	v, err := w.fromBase(ctx)
+	if err != nil {
+		return nil, err
+	}
+	draft := s.NewDraft(ctx, head)
+	ref, err := s.stageKeyframe(v, draft)
+	if err != nil {
+		draft.Discard()
+		return nil, err
+	}
+	draft.flush()
+	if err := draft.group.Wait(); err != nil {
+		return nil, err
+	}
+	next := head.Head
+	next.Keyframe = ref
+	raw, err := codec.EncodeHead(next)
+	if err != nil {
+		return nil, err
+	}
+	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence)
+	if err != nil {
+		return nil, err
+	}
+	return &Head{Head: next, raw: raw, modRevision: revision}, nil
+}
+
+// readFence returns the comparison that fails if packs were removed after now: a
+// keyframe reuses packs that it does not put.
+func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {
+	var modRevision int64
+	err := s.client.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.Get(ctx, s.keys.fence())
+		if err != nil {
+			return err
+		}
+		modRevision = 0
+		if len(resp.Kvs) > 0 {
+			modRevision = resp.Kvs[0].ModRevision
+		}
+		return nil
+	})
+	return clientv3.Compare(clientv3.ModRevision(s.keys.fence()), "=", modRevision), err
+}
+
+func (s *Store) stageKeyframe(v *Version, draft *Draft) (codec.KeyframeRef, error) {
+	k := &codec.Keyframe{Position: v.Position(), Digest: v.Tree.Digest()}
+	packer := codec.NewPacker(draft.Stage)
+	spots := make(map[diff.Hash]codec.Spot)
+	for path, e := range v.Tree.All() {
+		ch := codec.Change{Path: path, New: e}
+		if e.HasContent() && e.Size > 0 {
+			place, ok := v.places[e.Hash]
+			if !ok {
+				return codec.KeyframeRef{}, fmt.Errorf("%w: no record tells where the content of %q lies", ErrDamaged, path)
+			}
+			ch.Content = place
+			if _, done := spots[e.Hash]; !done && len(place.Packs) == 0 {
+				spot, err := packer.Add(place.Whole)
+				if err != nil {
+					return codec.KeyframeRef{}, err
+				}
+				spots[e.Hash] = spot
+			}
+		}
+		k.List.Changes = append(k.List.Changes, ch)
+	}
+	if err := packer.Close(); err != nil {
+		return codec.KeyframeRef{}, err
+	}
+	for i := range k.List.Changes {
+		c := &k.List.Changes[i]
+		if spot, ok := spots[c.New.Hash]; ok && c.New.HasContent() && c.New.Size > 0 {
+			c.Content = packer.Content(spot)
+		}
+	}
+	return s.coder.EncodeKeyframe(k, draft.Stage)
+}

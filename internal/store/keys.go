@@ -1,0 +1,22 @@
+package store
+
+import "fmt"
+
+// keys names a tenant's keys.
+type keys struct {
+	base string // <prefix>/<tenant>
+}
+
+func (k keys) head() string { return k.base + "/pub/head" }
+
+func (k keys) log(generation uint64) string {
+	return fmt.Sprintf("%s/pub/log/%016x", k.base, generation)
+}
+
+// logEnd is the key after the last that a log record can have. head and log records
+// are one range, [head, logEnd), with no pack in it.
+func (k keys) logEnd() string { return k.base + "/pub/log0" }
+
+func (k keys) pack(hash fmt.Stringer) string { return k.base + "/pub/packs/" + hash.String() }
+
+func (k keys) fence() string { return k.base + "/ctl/fence" }

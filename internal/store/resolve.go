@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+const (
+	// maxWalk is how many generations are caught up record by record although a
+	// newer keyframe is there.
+	maxWalk = 1024
+	// recordPage is how many records are read at a time; each is below 1.5 MiB.
+	recordPage = 32
+)
+
+// Have is what somebody has of a tenant: a position, and the tree at it.
+type Have struct {
+	Position diff.Position
+	Tree     diff.Tree
+}
+
+// Version is a tenant's tree at the head, and where its contents lie.
+type Version struct {
+	Head *Head
+	Tree diff.Tree
+
+	store    *Store
+	revision int64
+	// places tells where contents lie: all of the tree if complete is set, else those
+	// that came after what one had.
+	places   map[diff.Hash]codec.Content
+	complete bool
+}
+
+// Position returns the head's position.
+func (v *Version) Position() diff.Position { return v.Head.Position }
+
+// Resolve returns the version at the view's head for somebody who has the given
+// one; the zero Have has nothing. It reads no more than what lies between: the
+// records that came with the view, or a range of records, or a keyframe and what
+// came after it. Everything that it returns has been verified.
+//
+// It returns an error that wraps ErrNoHead, ErrForeignTenant, ErrRewound, ErrGone,
+// ErrDamaged, codec.ErrNewer, or what became of the call.
+func (s *Store) Resolve(ctx context.Context, have Have, view View) (*Version, error) {
+	if view.Err != nil {
+		return nil, damagedUnlessNewer(view.Err)
+	}
+	head := view.Head
+	if head == nil {
+		return nil, ErrNoHead
+	}
+	w := &walk{store: s, head: head, revision: view.revision, places: make(map[diff.Hash]codec.Content)}
+	if have.Position.IsZero() {
+		return w.fromBase(ctx)
+	}
+	at, to := have.Position, head.Position
+	switch {
+	case at.Tenant != to.Tenant:
+		return nil, fmt.Errorf("%w: etcd has %v, here is %v", ErrForeignTenant, to.Tenant, at.Tenant)
+	case at == to:
+		return w.version(have.Tree, false)
+	case at.Generation < head.Founding:
+		return w.fromBase(ctx)
+	case at.Generation >= to.Generation:
+		return nil, fmt.Errorf("%w: etcd is at generation %d, here is %d", ErrRewound, to.Generation, at.Generation)
+	}
+	if ok, err := w.fromWatch(have, view.records); err != nil || ok {
+		if err != nil {
+			return nil, err
+		}
+		return w.version(w.tree, false)
+	}
+	return w.fromRecords(ctx, have)
+}
+
+// walk leads from a tree over records to the head.
+type walk struct {
+	store    *Store
+	head     *Head
+	revision int64
+
+	at     diff.Position
+	tree   diff.Tree
+	places map[diff.Hash]codec.Content
+}
+
+// version returns the version that the walk has reached.
+func (w *walk) version(tree diff.Tree, complete bool) (*Version, error) {
+	if tree.Digest() != w.head.Digest {
+		return nil, fmt.Errorf("%w: the tree at generation %d does not have the head's digest", ErrDamaged, w.head.Position.Generation)
+	}
+	return &Version{Head: w.head, Tree: tree, store: w.store, revision: w.revision, places: w.places, complete: complete}, nil
+}
+
+// fromWatch walks the records that the watch brought. It returns false if they do not
+// lead from what one has to the head.
+func (w *walk) fromWatch(have Have, records [][]byte) (bool, error) {
+	w.at, w.tree = have.Position, have.Tree
+	for _, raw := range records {
+		r, err := w.store.coder.DecodeRecord(raw)
+		if err != nil {
+			return false, damagedUnlessNewer(err)
+		}
+		if r.Generation <= w.at.Generation {
+			continue
+		}
+		if r.Founding || r.Generation != w.at.Generation+1 || r.Parent != w.at.Commit || len(r.List.Parts) > 0 {
+			return false, nil
+		}
+		if err := w.step(r); err != nil {
+			return false, err
+		}
+	}
+	return w.at == w.head.Position, nil
+}
+
+// fromRecords walks the records between what one has and the head, or takes the
+// keyframe if they are too many or no longer all there.
+func (w *walk) fromRecords(ctx context.Context, have Have) (*Version, error) {
+	w.at, w.tree = have.Position, have.Tree
+	clear(w.places)
+	far := w.head.Position.Generation - w.at.Generation
+	end := w.head.Position.Generation
+	if far > maxWalk && w.head.Keyframe.Generation > w.at.Generation {
+		end = w.at.Generation // only see whether the history still holds where we are
+	}
+	err := w.records(ctx, w.at.Generation, end)
+	switch {
+	case errors.Is(err, errGap):
+		return w.fromBase(ctx)
+	case err != nil:
+		return nil, err
+	case end < w.head.Position.Generation:
+		return w.fromBase(ctx)
+	}
+	return w.version(w.tree, false)
+}
+
+// fromBase begins at the newest keyframe, or at the founding.
+func (w *walk) fromBase(ctx context.Context) (*Version, error) {
+	w.at, w.tree = diff.Position{}, diff.Tree{}
+	clear(w.places)
+	from := w.head.Founding
+	if !w.head.Keyframe.IsZero() {
+		if err := w.keyframe(ctx); err != nil {
+			return nil, err
+		}
+		from = w.head.Keyframe.Generation
+	}
+	if err := w.records(ctx, from, w.head.Position.Generation); err != nil {
+		return nil, err
+	}
+	if w.at != w.head.Position {
+		return nil, fmt.Errorf("%w: the records lead to commit %v, the head names %v", ErrDamaged, w.at.Commit, w.head.Position.Commit)
+	}
+	return w.version(w.tree, true)
+}
+
+// keyframe takes the head's keyframe.
+func (w *walk) keyframe(ctx context.Context) error {
+	data, err := w.store.getPack(ctx, w.head.Keyframe.Pack, w.revision)
+	if err != nil {
+		return fmt.Errorf("keyframe of generation %d: %w", w.head.Keyframe.Generation, err)
+	}
+	k, err := w.store.coder.DecodeKeyframe(w.head.Keyframe, data)
+	if err != nil {
+		return damagedUnlessNewer(err)
+	}
+	if err := w.store.completeList(ctx, &k.List, w.revision); err != nil {
+		return fmt.Errorf("keyframe of generation %d: %w", k.Position.Generation, err)
+	}
+	w.at, w.tree = k.Position, diff.Tree{}
+	return w.apply(&k.List, k.Position, k.Digest)
+}
+
+// errGap says that a record is not there.
+var errGap = fmt.Errorf("record: %w", ErrGone)
+
+// records walks the records of the generations from and to and all between. That of
+// from itself may be where the walk already is: then it only must be the same.
+func (w *walk) records(ctx context.Context, from, to uint64) error {
+	for next := from; next <= to; {
+		page, err := w.store.recordPage(ctx, next, to, w.revision)
+		if err != nil {
+			return err
+		}
+		if len(page) == 0 {
+			return fmt.Errorf("generation %d: %w", next, errGap)
+		}
+		for _, raw := range page {
+			r, err := w.store.coder.DecodeRecord(raw)
+			if err != nil {
+				return fmt.Errorf("record of generation %d: %w", next, damagedUnlessNewer(err))
+			}
+			if r.Generation != next {
+				return fmt.Errorf("generation %d: %w", next, errGap)
+			}
+			if next == w.at.Generation {
+				if r.Position() != w.at {
+					return fmt.Errorf("%w: etcd has another commit at generation %d", ErrRewound, next)
+				}
+			} else {
+				if err := w.store.completeList(ctx, &r.List, w.revision); err != nil {
+					return fmt.Errorf("record of generation %d: %w", next, err)
+				}
+				if err := w.step(r); err != nil {
+					return err
+				}
+			}
+			next++
+		}
+	}
+	return nil
+}
+
+// step applies one record to where the walk is.
+func (w *walk) step(r *codec.Record) error {
+	switch {
+	case r.Tenant != w.head.Position.Tenant:
+		return fmt.Errorf("%w: the record of generation %d is of tenant %v", ErrDamaged, r.Generation, r.Tenant)
+	case r.Founding:
+		w.tree = diff.Tree{}
+	case r.Generation != w.at.Generation+1 || r.Parent != w.at.Commit:
+		return fmt.Errorf("%w: the record of generation %d does not follow generation %d", ErrDamaged, r.Generation, w.at.Generation)
+	}
+	return w.apply(&r.List, r.Position(), r.Digest)
+}
+
+func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
+	tree, err := w.tree.With(l.Diff())
+	if err != nil {
+		return fmt.Errorf("%w: generation %d: %w", ErrDamaged, to.Generation, err)
+	}
+	if tree.Digest() != digest {
+		return fmt.Errorf("%w: the tree at generation %d does not have its digest", ErrDamaged, to.Generation)
+	}
+	for i := range l.Changes {
+		c := &l.Changes[i]
+		if c.New.Size > 0 && c.Content.IsZero() {
+			continue // it came before, and lies where it lay
+		}
+		if c.New.HasContent() {
+			w.places[c.New.Hash] = c.Content
+		}
+	}
+	w.at, w.tree = to, tree
+	return nil
+}
+
+// recordPage reads the records of the generations from next to to, or the first of
+// them.
+func (s *Store) recordPage(ctx context.Context, next, to uint64, revision int64) ([][]byte, error) {
+	var page [][]byte
+	err := s.client.call(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.Get(ctx, s.keys.log(next), clientv3.WithRange(s.keys.log(to)+"\x00"),
+			clientv3.WithRev(revision), clientv3.WithLimit(recordPage))
+		if err != nil {
+			return err
+		}
+		page = page[:0]
+		for _, kv := range resp.Kvs {
+			page = append(page, kv.Value)
+		}
+		return nil
+	})
+	return page, err
+}
+
+// damagedUnlessNewer adds ErrDamaged to what the codec found, unless it is just
+// newer.
+func damagedUnlessNewer(err error) error {
+	if err == nil || errors.Is(err, codec.ErrNewer) {
+		return err
+	}
+	return damaged(err)
+}

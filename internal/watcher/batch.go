@@ -1,0 +1,78 @@
+package watcher
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// maxDirs is how many dirty directories are told apart: a scan of more is hardly
+// cheaper than a scan of everything.
+const maxDirs = 4096
+
+// drain is the settle time where none is wanted: enough to read what the kernel
+// has already queued.
+const drain = time.Millisecond
+
+// dirtySet is a bounded set of directories; the zero value is empty.
+type dirtySet struct {
+	all  bool
+	dirs map[string]struct{} // nil when all
+}
+
+func (s *dirtySet) add(dir string) {
+	if s.all {
+		return
+	}
+	if s.dirs == nil {
+		s.dirs = make(map[string]struct{})
+	}
+	s.dirs[dir] = struct{}{}
+	if len(s.dirs) > maxDirs {
+		s.addAll()
+	}
+}
+
+func (s *dirtySet) addAll() { *s = dirtySet{all: true} }
+
+func (s *dirtySet) merge(o dirtySet) {
+	if o.all {
+		s.addAll()
+	}
+	for dir := range o.dirs {
+		s.add(dir)
+	}
+}
+
+func (s *dirtySet) dirty() Dirty {
+	return Dirty{All: s.all, Dirs: slices.Sorted(maps.Keys(s.dirs))}
+}
+
+// batch is what was noted and has not settled; the zero value is empty.
+type batch struct {
+	dirtySet
+	remake      bool      // the watches no longer fit the tree
+	first, last time.Time // of the noted events; first is zero while empty
+}
+
+// touch counts an event. Every change of the batch goes with one.
+func (b *batch) touch(now time.Time) {
+	if b.first.IsZero() {
+		b.first = now
+	}
+	b.last = now
+}
+
+func (b *batch) empty() bool { return b.first.IsZero() }
+
+// due is when the batch counts as settled.
+func (b *batch) due(settle, maxDelay time.Duration) time.Time {
+	if settle <= 0 {
+		return b.first.Add(drain)
+	}
+	quiet, latest := b.last.Add(settle), b.first.Add(max(settle, maxDelay))
+	if quiet.Before(latest) {
+		return quiet
+	}
+	return latest
+}

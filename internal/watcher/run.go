@@ -1,0 +1,177 @@
+package watcher
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	lookEvery  = time.Second // how often the root's identity is checked
+	retryEvery = time.Minute // how often missing watches are asked for again
+)
+
+// state is what Run last reported in the log.
+type state int
+
+const (
+	watching state = iota
+	partly         // some directories are not watched
+	blind          // the root is missing or cannot be watched
+)
+
+// run is what one Run owns; only its goroutine uses it.
+type run struct {
+	*Watcher
+	set   *watches // nil while the root is missing or cannot be watched
+	id    rootID   // of the root that set watches
+	made  time.Time
+	state state
+	batch batch
+}
+
+// Run watches until ctx ends and then returns ctx.Err(), after everything that
+// it started has ended. Whatever the file system does is reported by Degraded
+// and in the log, and tried again. Call it once.
+//
+// The first signal asks for a scan of everything, and comes as soon as the
+// watches stand, or cannot be had.
+func (w *Watcher) Run(ctx context.Context) error {
+	r := &run{Watcher: w}
+	defer r.close()
+	settled := time.NewTimer(time.Hour)
+	defer settled.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+
+	r.remake(ctx)
+	r.signal(dirtySet{all: true})
+	for ctx.Err() == nil {
+		r.arm(settled)
+		select {
+		case <-ctx.Done():
+		case <-r.ready():
+			r.note(ctx)
+		case <-settled.C:
+			r.settle(ctx)
+		case <-look.C:
+			r.look(ctx)
+		}
+	}
+	return ctx.Err()
+}
+
+func (r *run) ready() <-chan struct{} {
+	if r.set == nil {
+		return nil
+	}
+	return r.set.queue.ready
+}
+
+func (r *run) arm(settled *time.Timer) {
+	if r.batch.empty() {
+		settled.Stop()
+		return
+	}
+	settled.Reset(time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)))
+}
+
+func (r *run) note(ctx context.Context) {
+	if r.set != nil {
+		r.set.note(ctx, &r.batch, time.Now())
+	}
+}
+
+// settle signals the batch if it is due, with what lies in the queue counted.
+func (r *run) settle(ctx context.Context) {
+	r.note(ctx)
+	if time.Now().Before(r.batch.due(r.o.Settle, r.o.MaxDelay)) {
+		return
+	}
+	b := r.batch
+	r.batch = batch{}
+	if b.remake {
+		r.remake(ctx)
+		b.addAll()
+	}
+	r.signal(b.dirtySet)
+}
+
+// look notices what raises no event: a root missing, replaced or mounted over,
+// and watches that may be had again.
+//
+// RACE: a root replaced and put back between two looks, both times by moving a
+// symlink or a parent, goes unseen; the watches are still on the right
+// directories unless they were made in between.
+func (r *run) look(ctx context.Context) {
+	id, err := identify(r.o.Dir)
+	if err != nil {
+		if r.set != nil {
+			r.lose(err)
+			r.batch = batch{}
+			r.signal(dirtySet{all: true})
+		}
+		return
+	}
+	retry := r.state == partly && time.Since(r.made) >= retryEvery
+	if r.set != nil && id == r.id && !retry {
+		return
+	}
+	r.batch.remake = false
+	if r.remake(ctx) {
+		r.batch.addAll()
+		r.batch.touch(time.Now())
+	}
+}
+
+// remake replaces the watches and reports whether there are any now. Who calls
+// it scans everything afterwards: nothing was seen in between.
+func (r *run) remake(ctx context.Context) bool {
+	r.close()
+	r.made = time.Now()
+	id, err := identify(r.o.Dir)
+	if err != nil {
+		r.lose(err)
+		return false
+	}
+	set, err := openWatches(ctx, r.o, r.opened)
+	if err != nil {
+		r.lose(err)
+		return false
+	}
+	r.set, r.id = set, id
+	r.o.Log.Debug("watches made anew", "path", r.o.Dir, "watches", set.count,
+		"unreadable", set.unreadable, "duration_ms", time.Since(r.made).Milliseconds())
+	if err := set.degraded(); err != nil {
+		r.report(partly, err)
+	} else {
+		r.report(watching, nil)
+	}
+	return true
+}
+
+// lose records that the root is not watched.
+func (r *run) lose(err error) {
+	r.close()
+	r.report(blind, err)
+}
+
+// report keeps Degraded up to date and logs once per episode.
+func (r *run) report(s state, err error) {
+	r.setDegraded(err)
+	if s == r.state {
+		return
+	}
+	r.state = s
+	if s == watching {
+		r.o.Log.Info("everything is watched again", "path", r.o.Dir)
+		return
+	}
+	r.o.Log.Warn("changes may go unnoticed until the next full scan", "path", r.o.Dir, "error", err)
+}
+
+func (r *run) close() {
+	if r.set != nil {
+		r.set.close()
+		r.set = nil
+	}
+}

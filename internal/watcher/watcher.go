@@ -1,0 +1,120 @@
+// Package watcher says that something below a directory changed and has
+// settled, never what: events are hints, the consumer's scan is the truth.
+//
+// It promises that the watches stand before the first signal, that no change
+// made while they stand is left without a later signal, and that nothing the
+// file system does ends Run. Where there is any doubt (a directory was created,
+// renamed or removed, the kernel's queue overflowed, the root was replaced) it
+// makes all watches anew and then asks for a scan of everything, so that
+// whatever happened while no watch stood lies before that scan.
+//
+// Caveats. Not reported by inotify, hence left to the consumer's periodic scan:
+// writes through mmap, writes through a hard link outside the directory, mounts
+// made or undone below the root, most changes on network file systems. Closing
+// a file that was open for writing raises no event here: fsnotify 1.10.1 has
+// IN_CLOSE_WRITE but does not export it. A directory that a bind mount shows at
+// two paths below the root is reported at one of them only.
+package watcher
+
+import (
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/hashicorp/go-hclog"
+)
+
+// Options says what to watch and when to signal.
+type Options struct {
+	// Dir is the absolute path of the root. A symlink here is followed, and
+	// noticed when it comes to point elsewhere; symlinks below are not followed.
+	Dir string
+	// Settle is the quiet time before a signal. With 0 the signal comes about
+	// 1 ms after the first event, which takes what is already queued along.
+	Settle time.Duration
+	// MaxDelay bounds the wait for quiet, counted from the first event. Below
+	// Settle it counts as Settle. With Settle 0 it has no meaning.
+	MaxDelay time.Duration
+	// Ignore is asked about slash-separated paths below Dir, never about Dir
+	// itself, by one goroutine at a time. Ignored directories are not watched,
+	// ignored paths raise no signal. Nil ignores nothing.
+	Ignore func(path string, dir bool) bool
+	Log    hclog.Logger
+}
+
+// Dirty is what a scan has to look at.
+type Dirty struct {
+	// All asks for a scan of everything; Dirs is then nil.
+	All bool
+	// Dirs are the directories in which something changed, slash-separated
+	// below the root, sorted; "" is the root. One may be gone by now.
+	Dirs []string
+}
+
+// Watcher signals changes below one directory.
+type Watcher struct {
+	o       Options
+	changed chan struct{} // capacity 1, filled and emptied under mu, never closed
+
+	mu       sync.Mutex
+	settled  dirtySet // guarded by mu
+	degraded error    // guarded by mu
+
+	opened func(*fsnotify.Watcher) // tests: told of every fsnotify watcher before it is used
+}
+
+// New returns a watcher for o.Dir. It starts and opens nothing: see Run.
+func New(o Options) *Watcher {
+	o.Dir = filepath.Clean(o.Dir)
+	if o.Ignore == nil {
+		o.Ignore = func(string, bool) bool { return false }
+	}
+	return &Watcher{o: o, changed: make(chan struct{}, 1)}
+}
+
+// Changed holds a token while something settled waits for Take. It is never
+// closed.
+func (w *Watcher) Changed() <-chan struct{} { return w.changed }
+
+// Take returns what has settled since the last Take, and clears it together
+// with its token. What has not settled yet stays, and is signalled when it has.
+func (w *Watcher) Take() Dirty {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	select {
+	case <-w.changed:
+	default:
+	}
+	d := w.settled.dirty()
+	w.settled = dirtySet{}
+	return d
+}
+
+// Degraded returns nil when every readable directory is watched, and before
+// Run. Otherwise changes may go unsignalled, and the error says why and what
+// remedies it: the root is missing, or watches ran out (wraps unix.ENOSPC for
+// watches, unix.EMFILE for inotify instances). Unreadable directories below the
+// root are not counted: the scan meets and reports them.
+func (w *Watcher) Degraded() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.degraded
+}
+
+// signal makes s available to Take.
+func (w *Watcher) signal(s dirtySet) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.settled.merge(s)
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (w *Watcher) setDegraded(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.degraded = err
+}

@@ -1,0 +1,238 @@
+package watcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+)
+
+// watches is one fsnotify watcher and the directories that it was given.
+// Directories are slash-separated paths below root.
+//
+// Watches are never taken away or renamed one by one. Measured with fsnotify
+// 1.10.1: after "mv a b" events in b/sub are named a/sub, and adding b can return
+// the watch of a, which is then taken away, so that b stays deaf. Such a set is
+// closed and another one opened.
+type watches struct {
+	root   string
+	ignore func(path string, dir bool) bool
+	log    hclog.Logger
+	fs     *fsnotify.Watcher
+	queue  *queue
+
+	dirs       map[string]struct{} // directories met and not ignored, watched or not
+	ignored    map[string]struct{} // directories met and ignored: a removal no longer shows the kind
+	count      int                 // watches had
+	unreadable int                 // directories skipped for want of permission
+	unwatched  int                 // directories refused for another reason
+	cause      error               // the first such reason
+}
+
+// openWatches watches o.Dir and every directory below it. It fails only if the
+// root cannot be watched; close the set otherwise.
+func openWatches(ctx context.Context, o Options, opened func(*fsnotify.Watcher)) (*watches, error) {
+	fs, err := fsnotify.NewWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("watch %s: %w%s", o.Dir, err, remedy(err))
+	}
+	s := &watches{
+		root: o.Dir, ignore: o.Ignore, log: o.Log, fs: fs, queue: newQueue(),
+		dirs: make(map[string]struct{}), ignored: make(map[string]struct{}),
+	}
+	if opened != nil {
+		opened(fs)
+	}
+	go s.queue.run(fs.Events, fs.Errors)
+	if err := fs.Add(s.root); err != nil {
+		s.close()
+		return nil, fmt.Errorf("watch %s: %w%s", o.Dir, err, remedy(err))
+	}
+	s.add(ctx, "")
+	return s, nil
+}
+
+// close returns after all goroutines of the set have ended.
+func (s *watches) close() {
+	if err := s.fs.Close(); err != nil {
+		s.log.Debug("closing the watches", "path", s.root, "error", err)
+	}
+	<-s.queue.ended
+}
+
+// degraded is nil if no directory was refused a watch.
+func (s *watches) degraded() error {
+	if s.unwatched == 0 {
+		return nil
+	}
+	return fmt.Errorf("watch %s: %d of %d directories are not watched: %w%s",
+		s.root, s.unwatched, len(s.dirs), s.cause, remedy(s.cause))
+}
+
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return "; raise the sysctl fs.inotify.max_user_watches (in a user namespace also user.max_inotify_watches)"
+	case errors.Is(err, unix.EMFILE):
+		return "; raise the sysctl fs.inotify.max_user_instances or the limit of open files"
+	}
+	return ""
+}
+
+func (s *watches) path(dir string) string { return filepath.Join(s.root, dir) }
+
+// add watches top and everything below it. Each directory is watched before it
+// is read: an entry made after that raises an event, one made before is read.
+//
+// RACE: fsnotify offers no IN_DONT_FOLLOW. A directory swapped for a symlink
+// between reading its parent and this Add has the symlink's target watched: at
+// worst needless signals, until the swap's own event has the set closed. A
+// parent swapped while its subdirectories are added likewise, and then foreign
+// directories are listed as well.
+func (s *watches) add(ctx context.Context, top string) {
+	for todo := []string{top}; len(todo) > 0 && ctx.Err() == nil; {
+		dir := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		err := s.fs.Add(s.path(dir))
+		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+			continue // Gone again, which raises an event in its parent.
+		}
+		s.dirs[dir] = struct{}{}
+		if err == nil {
+			s.count++
+		}
+		entries, readErr := s.read(dir)
+		for _, e := range entries {
+			sub := path.Join(dir, e.Name())
+			switch {
+			case !e.IsDir():
+			case s.ignore(sub, true):
+				s.ignored[sub] = struct{}{}
+			default:
+				todo = append(todo, sub)
+			}
+		}
+		s.refused(dir, err, readErr)
+	}
+}
+
+// read lists a directory. Below the root it does not follow a symlink that has
+// taken the directory's place: to that this directory is gone.
+func (s *watches) read(dir string) ([]os.DirEntry, error) {
+	flags := os.O_RDONLY | unix.O_DIRECTORY
+	if dir != "" {
+		flags |= unix.O_NOFOLLOW
+	}
+	f, err := os.OpenFile(s.path(dir), flags, 0)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	return f.ReadDir(-1)
+}
+
+// refused counts a directory that could not be watched or read, by the first
+// error that does not only say that it is gone.
+func (s *watches) refused(dir string, errs ...error) {
+	for _, err := range errs {
+		switch {
+		case err == nil, errors.Is(err, os.ErrNotExist):
+			continue
+		case errors.Is(err, os.ErrPermission):
+			s.unreadable++
+			s.log.Debug("unreadable directory is not watched", "path", dir, "error", err)
+		default:
+			s.unwatched++
+			if s.cause == nil {
+				s.cause = err
+			}
+		}
+		return
+	}
+}
+
+// note reads the queue into b.
+func (s *watches) note(ctx context.Context, b *batch, now time.Time) {
+	events, lost := s.queue.take()
+	for _, e := range events {
+		s.noteEvent(ctx, b, e, now)
+	}
+	if lost != nil {
+		s.log.Debug("events were lost", "path", s.root, "error", lost)
+		b.remake = true
+		b.touch(now)
+	}
+}
+
+func (s *watches) noteEvent(ctx context.Context, b *batch, e fsnotify.Event, now time.Time) {
+	name := strings.TrimLeft(strings.TrimPrefix(e.Name, s.root), "/")
+	if name == "" {
+		b.add("")
+		b.remake = b.remake || e.Has(fsnotify.Remove|fsnotify.Rename) || s.unreadable > 0
+		b.touch(now)
+		return
+	}
+	_, known := s.dirs[name]
+	created := e.Has(fsnotify.Create) && s.isDir(name)
+	if s.ignores(name, e, known || created) {
+		return
+	}
+	b.add(parent(name))
+	b.touch(now)
+	if !known && !created {
+		return
+	}
+	if e.Has(fsnotify.Chmod) {
+		b.add(name)
+		b.remake = b.remake || s.unreadable > 0 // It may have become readable.
+	}
+	if e.Has(fsnotify.Create | fsnotify.Remove | fsnotify.Rename) {
+		b.remake = true
+	}
+	if created {
+		// Not to be relied on: it lets what goes on in the new directory prolong
+		// the wait for quiet, so that a directory copied in is signalled whole.
+		s.add(ctx, name)
+	}
+}
+
+// ignores asks about a path whose kind may be known only from before.
+func (s *watches) ignores(name string, e fsnotify.Event, dir bool) bool {
+	if _, was := s.ignored[name]; was {
+		if e.Has(fsnotify.Create) && !dir {
+			delete(s.ignored, name)
+		} else {
+			dir = true
+		}
+	}
+	if !s.ignore(name, dir) {
+		return false
+	}
+	if dir && e.Has(fsnotify.Create) {
+		s.ignored[name] = struct{}{}
+	}
+	if e.Has(fsnotify.Remove | fsnotify.Rename) {
+		delete(s.ignored, name)
+	}
+	return true
+}
+
+func (s *watches) isDir(name string) bool {
+	fi, err := os.Lstat(s.path(name))
+	return err == nil && fi.IsDir()
+}
+
+func parent(name string) string {
+	return name[:max(strings.LastIndexByte(name, '/'), 0)]
+}
