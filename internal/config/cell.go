@@ -31,7 +31,7 @@ func text(field *string, ok rule[string]) cell {
 }
 
 func duration(field *time.Duration, ok rule[time.Duration]) cell {
-	return scalar(field, `a string with a unit, such as "50ms" or "2s"`, ok, parseDuration)
+	return scalar(field, `a string with a unit, such as "50ms" or "2s"`, ok, ParseDuration)
 }
 
 func size(field *int64, ok rule[int64]) cell {

@@ -79,3 +79,42 @@ func lookupGroup(name string) error {
 	_, err := user.LookupGroup(name)
 	return err
 }
+
+// Ownership returns the numbers of the target's owner and group, -1 where none is
+// set. The error is a Fault.
+func (t Target) Ownership() (uid, gid int, err error) {
+	if uid, err = number(t.Owner, "owner", func(name string) (string, error) {
+		u, err := user.Lookup(name)
+		if err != nil {
+			return "", err
+		}
+		return u.Uid, nil
+	}); err != nil {
+		return -1, -1, err
+	}
+	gid, err = number(t.Group, "group", func(name string) (string, error) {
+		g, err := user.LookupGroup(name)
+		if err != nil {
+			return "", err
+		}
+		return g.Gid, nil
+	})
+	return uid, gid, err
+}
+
+func number(name, key string, lookup func(string) (string, error)) (int, error) {
+	if name == "" {
+		return -1, nil
+	}
+	text := name
+	if _, err := strconv.ParseUint(name, 10, 32); err != nil {
+		if text, err = lookup(name); err != nil {
+			return -1, Fault{Key: key, Problem: clip(name) + " is not known on this host", Remedy: "create it, or write its number"}
+		}
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return -1, Fault{Key: key, Problem: clip(name) + " is no number", Remedy: "write its number"}
+	}
+	return n, nil
+}

@@ -80,7 +80,8 @@ func ParsePercent(s string) (float64, error) {
 	return p / 100, nil
 }
 
-func parseDuration(s string) (time.Duration, error) {
+// ParseDuration reads a duration with a unit, such as "50ms" or "2s"; "0" needs none.
+func ParseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil {
 		return 0, fault(`write a number with a unit (ms, s, m, h), such as "50ms" or "2s"`, "%s is no duration", clip(s))

@@ -53,9 +53,10 @@ func sleep(ctx context.Context, d time.Duration) error {
 type breaker struct {
 	probe chan struct{} // capacity 1: held by the one call while open
 
-	mu       sync.Mutex // guards failures, since
+	mu       sync.Mutex // guards failures, since, last
 	failures int
-	since    time.Time // of the first of the failures
+	since    time.Time // when the first of the failed calls began
+	last     error     // of the newest
 }
 
 func newBreaker() *breaker { return &breaker{probe: make(chan struct{}, 1)} }
@@ -71,6 +72,7 @@ func (b *breaker) do(ctx context.Context, fn func() (reached bool, err error)) e
 			return ctx.Err()
 		}
 	}
+	begin := time.Now()
 	reached, err := fn()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -79,9 +81,10 @@ func (b *breaker) do(ctx context.Context, fn func() (reached bool, err error)) e
 		b.failures = 0
 	case ctx.Err() == nil:
 		if b.failures == 0 {
-			b.since = time.Now()
+			b.since = begin
 		}
 		b.failures++
+		b.last = err
 	}
 	return err
 }

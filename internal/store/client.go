@@ -67,12 +67,15 @@ func (c *Client) Close() error {
 // Endpoints returns the addresses, for messages.
 func (c *Client) Endpoints() string { return strings.Join(c.cfg.Endpoints, ",") }
 
-// Broken reports whether calls failed several times in a row, so that only one at a
-// time is made, and since when.
-func (c *Client) Broken() (time.Time, bool) {
+// Failing reports since when, and with what error, every call has failed to reach
+// etcd; the error is nil if the last one reached it.
+func (c *Client) Failing() (since time.Time, err error) {
 	c.breaker.mu.Lock()
 	defer c.breaker.mu.Unlock()
-	return c.breaker.since, c.breaker.failures >= breakAfter
+	if c.breaker.failures == 0 {
+		return time.Time{}, nil
+	}
+	return c.breaker.since, c.breaker.last
 }
 
 // connect returns the connection, which it makes when first needed: with a user

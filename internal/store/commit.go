@@ -108,8 +108,8 @@ func (d *Draft) Discard() {
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
-// away before anything was sent, and ErrAmbiguous only if ctx ended with the outcome
-// unknown.
+// away before anything was sent, and ErrAmbiguous if ctx ended, or the head could no
+// longer be read or understood, with the outcome unknown.
 func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error) {
 	data, err := d.store.coder.EncodeRecord(record, d.Stage)
 	if err != nil {
@@ -136,21 +136,19 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return head, err
 		}
 		// A lost race may be our own commit's second arrival.
-		now, mine, readErr := s.outcome(ctx, record.Position())
+		now, mine, readErr := s.settle(ctx, record.Position())
 		switch {
-		case readErr != nil && !Temporary(readErr):
-			return nil, fmt.Errorf("%w: %w", err, readErr)
 		case readErr != nil:
+			return nil, fmt.Errorf("%w: %w", ErrAmbiguous, readErr)
 		case mine:
 			return now, nil
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
-		default:
-			// Only other fields of the head changed, or nothing was applied.
-			base = now
 		}
+		// Only other fields of the head changed, or nothing was applied.
+		base = now
 		if waitErr := pace.Wait(ctx); waitErr != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", err, waitErr)
 		}
 	}
 }
@@ -216,6 +214,20 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 		err = fmt.Errorf("%s: %w", op, ErrLostRace)
 	}
 	return revision, err
+}
+
+// settle reads the outcome of a commit, however often that takes.
+func (s *Store) settle(ctx context.Context, want diff.Position) (head *Head, mine bool, err error) {
+	var pace Backoff
+	for {
+		head, mine, err = s.outcome(ctx, want)
+		if err == nil || !Temporary(err) {
+			return head, mine, err
+		}
+		if waitErr := pace.Wait(ctx); waitErr != nil {
+			return nil, false, waitErr
+		}
+	}
 }
 
 // outcome reads the head, and whether the commit is part of its history.

@@ -67,10 +67,10 @@ func classOf(write bool, err error) error {
 	switch {
 	case errors.Is(err, rpctypes.ErrTooManyRequests):
 		return ErrNotApplied
-	case errors.Is(err, rpctypes.ErrCompacted):
-		return ErrGone
-	case errors.Is(err, rpctypes.ErrInvalidAuthToken):
-		return ErrNotApplied
+	case errors.Is(err, rpctypes.ErrCompacted), errors.Is(err, rpctypes.ErrFutureRev):
+		return ErrGone // a revision of the future is one of an etcd that was replaced
+	case errors.Is(err, rpctypes.ErrInvalidAuthToken), errors.Is(err, rpctypes.ErrAuthOldRevision):
+		return ErrNotApplied // the client gets itself another token
 	}
 	switch code {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented:

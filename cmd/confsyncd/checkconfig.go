@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confsyncd/confsyncd/internal/config"
+)
+
+func (a *app) checkConfigCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config",
+		Short: "Report every fault of the configuration file",
+		Long: `Check-config reads the configuration file, lists everything that is wrong with it
+at once, with line, key and remedy, and exits: 0 if nothing is, 3 otherwise.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := os.Stat(a.configPath)
+			var c *config.Config
+			if err == nil {
+				c, err = a.load()
+			}
+			if a.output == "json" {
+				return a.printFaults(err)
+			}
+			if err != nil {
+				return configError{err}
+			}
+			return a.printf("%s: no faults (%d sources, %d targets)\n", a.configPath, len(c.Sources), len(c.Targets))
+		},
+	}
+}
+
+// jsonFault is one fault as check-config -o json prints it.
+type jsonFault struct {
+	Line    int    `json:"line,omitempty"`
+	Key     string `json:"key,omitempty"`
+	Problem string `json:"problem"`
+	Remedy  string `json:"remedy,omitempty"`
+}
+
+func (a *app) printFaults(err error) error {
+	list := []jsonFault{}
+	var faults config.Faults
+	switch {
+	case errors.As(err, &faults):
+		for _, f := range faults {
+			list = append(list, jsonFault(f))
+		}
+	case err != nil:
+		list = append(list, jsonFault{Problem: err.Error()})
+	}
+	if printErr := a.json(map[string]any{"path": a.configPath, "faults": list}); printErr != nil {
+		return printErr
+	}
+	if err != nil {
+		return configError{errors.New("the configuration has faults")}
+	}
+	return nil
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/publisher"
+)
+
+// pushed is what push prints with -o json, one object for each source.
+type pushed struct {
+	Tenant     string   `json:"tenant"`
+	Dir        string   `json:"dir"`
+	Committed  bool     `json:"committed"`
+	DryRun     bool     `json:"dry_run"`
+	Generation uint64   `json:"generation,omitempty"` // of the commit
+	Founding   bool     `json:"founding"`
+	Created    []string `json:"created"`
+	Changed    []string `json:"changed"`
+	Deleted    []string `json:"deleted"`
+	Bytes      int64    `json:"bytes"` // of new contents, before compression
+	DurationMS int64    `json:"duration_ms"`
+}
+
+// pushFlags are the flags that only push has.
+type pushFlags struct {
+	dryRun, takeOver bool
+	allow            []string
+	found, message   string
+}
+
+func (a *app) pushCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "push",
+		Short: "Publish once and exit",
+		Long: `Push commits the difference between a directory and the tenant, all of it or
+nothing, and exits: 0 also if there was nothing to commit, 5 if a guard or a path
+that cannot be published is in the way, 6 if the head is another publisher's.`,
+		Args: cobra.NoArgs,
+	}
+	flags := sourceFlags(cmd)
+	var p pushFlags
+	f := cmd.Flags()
+	f.BoolVarP(&p.dryRun, "dry-run", "n", false, "say what would be committed")
+	f.BoolVar(&p.takeOver, "take-over", false, "publish over the head, whoever made it")
+	f.StringSliceVar(&p.allow, "allow", nil, "lift guards, once: delete, root, size")
+	f.StringVar(&p.found, "found", "", "ID:GEN: begin the history anew for agents of that tenant id at that generation")
+	f.StringVarP(&p.message, "message", "m", "", "message of the commit")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		c, err := a.load()
+		if err != nil {
+			return err
+		}
+		sources, err := a.sources(c, flags)
+		if err != nil {
+			return err
+		}
+		for _, s := range sources {
+			if err := a.push(cmd.Context(), c, s, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func (a *app) push(ctx context.Context, c *config.Config, s config.Source, f pushFlags) error {
+	log, err := a.logger(c, false)
+	if err != nil {
+		return configError{err}
+	}
+	etcd := client(c, log)
+	o := publisherOptions(c, s, etcd, log)
+	o.TakeOver = f.takeOver
+	if o.Allow, err = allow(f.allow); err != nil {
+		return err
+	}
+	po := publisher.PushOptions{Message: f.message, DryRun: f.dryRun}
+	if f.found != "" {
+		if po.Found, err = parseFound(f.found); err != nil {
+			return err
+		}
+	}
+	p, err := publisher.New(o)
+	if err != nil {
+		return err
+	}
+	begin := time.Now()
+	var commit *publisher.Commit
+	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
+		commit, err = p.Push(ctx, po)
+		return err
+	})
+	if err := firstError(err, etcd.Close()); err != nil {
+		return err
+	}
+	return a.printPushed(s, f, commit, time.Since(begin))
+}
+
+func allow(words []string) (publisher.Allow, error) {
+	var a publisher.Allow
+	for _, w := range words {
+		switch w {
+		case "delete":
+			a.Delete = true
+		case "root":
+			a.Root = true
+		case "size":
+			a.Size = true
+		default:
+			return a, usage("--allow %s: use delete, root or size", w)
+		}
+	}
+	return a, nil
+}
+
+func parseFound(s string) (*diff.Position, error) {
+	word, generation, err := splitFound(s)
+	if err != nil {
+		return nil, usage("--found: %w", err)
+	}
+	id, err := diff.ParseTenantID(word)
+	if err == nil && id.IsZero() {
+		err = errors.New("no tenant id is all zeros")
+	}
+	if err != nil {
+		return nil, usage("--found: %w", err)
+	}
+	return &diff.Position{Tenant: id, Generation: generation}, nil
+}
+
+func (a *app) printPushed(s config.Source, f pushFlags, commit *publisher.Commit, took time.Duration) error {
+	r := pushed{Tenant: s.Tenant, Dir: s.Dir, DryRun: f.dryRun, DurationMS: took.Milliseconds(), Created: []string{}, Changed: []string{}, Deleted: []string{}}
+	if commit != nil {
+		r.Committed, r.Generation, r.Founding, r.Bytes = !f.dryRun, commit.Position.Generation, commit.Founding, commit.Bytes
+		for _, ch := range commit.Changes {
+			list := &r.Changed
+			if ch.Created() {
+				list = &r.Created
+			} else if ch.Deleted() {
+				list = &r.Deleted
+			}
+			*list = append(*list, ch.Path)
+		}
+	}
+	if a.output == "json" {
+		return a.json(r)
+	}
+	counts := countsText(len(r.Created), len(r.Changed), len(r.Deleted))
+	switch {
+	case commit == nil:
+		return a.printf("%s: nothing to commit, the tenant equals %s\n", s.Tenant, s.Dir)
+	case f.dryRun:
+		if err := a.printf("%s: would commit %s\n", s.Tenant, counts); err != nil {
+			return err
+		}
+		return a.printPaths(map[string][]string{"+": r.Created, "~": r.Changed, "-": r.Deleted})
+	}
+	return a.printf("%s: committed generation %d: %s, %s, %d ms\n", s.Tenant, r.Generation, counts, bytesText(r.Bytes), r.DurationMS)
+}
+
+// printPaths prints paths with a sign before each, sorted by sign and then as they are.
+func (a *app) printPaths(lists map[string][]string) error {
+	for _, sign := range []string{"+", "~", "-", "=", "*", "!"} {
+		for _, path := range lists[sign] {
+			if err := a.printf("  %s %s\n", sign, printable(path)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/logging"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+const defaultConfig = "/etc/confsyncd/confsyncd.toml"
+
+// app is what all commands share: the global flags, and where output goes.
+type app struct {
+	out, err io.Writer
+	flags    *pflag.FlagSet // the global ones
+
+	configPath, endpoints, cacert, cert, key, user string
+	prefix, tenant, stateDir, logLevel, logFormat  string
+	output                                         string
+}
+
+// run runs one command line and returns the exit code.
+func run(ctx context.Context, args []string, out, errOut io.Writer) int {
+	a := &app{out: out, err: errOut}
+	root := a.command()
+	root.SetArgs(args)
+	root.SetOut(out)
+	root.SetErr(errOut)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(errOut, "confsyncd: %v\n", err)
+	}
+	return exitCode(err)
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "confsyncd",
+		Short: "Replicate a directory of configuration files to any number of hosts through etcd",
+		Long: `confsyncd replicates a directory of configuration files to any number of hosts
+through etcd. A publisher watches the directory and commits each change; an agent
+on each host applies it, whole or not at all.
+
+Try it out: confsyncd dev SOURCE TARGET`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return a.environment()
+		},
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
+	f := root.PersistentFlags()
+	f.StringVar(&a.configPath, "config", defaultConfig, "configuration file")
+	f.StringVar(&a.endpoints, "endpoints", "", "etcd's URLs, separated by commas (default http://127.0.0.1:2379)")
+	f.StringVar(&a.cacert, "cacert", "", "PEM file of the CA that etcd's certificates are checked with")
+	f.StringVar(&a.cert, "cert", "", "PEM file of the client certificate")
+	f.StringVar(&a.key, "key", "", "PEM file of the client certificate's key")
+	f.StringVar(&a.user, "user", "", "etcd user; the password comes from password_file in the configuration")
+	f.StringVar(&a.prefix, "prefix", "", "what all keys in etcd begin with (default /confsyncd)")
+	f.StringVar(&a.tenant, "tenant", "", "name of the tenant")
+	f.StringVar(&a.stateDir, "state-dir", "", "directory for what is remembered (default /var/lib/confsyncd, or $XDG_STATE_HOME/confsyncd)")
+	f.StringVar(&a.logLevel, "log-level", "", "trace, debug, info, warn or error")
+	f.StringVar(&a.logFormat, "log-format", "", "text, json or auto: text on a terminal")
+	f.StringVarP(&a.output, "output", "o", "text", "how facts are printed: text or json")
+	a.flags = f
+	root.AddCommand(a.publishCommand(), a.agentCommand(), a.pushCommand(), a.pullCommand(), a.statusCommand(),
+		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
+	a.addDev(root)
+	for _, c := range root.Commands() {
+		wrapArgs(c)
+	}
+	return root
+}
+
+// wrapArgs makes wrong arguments wrong use.
+func wrapArgs(c *cobra.Command) {
+	check := c.Args
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// environment takes the global flags that were not given from the environment.
+func (a *app) environment() error {
+	etcdctl := map[string]string{"endpoints": "ETCDCTL_ENDPOINTS", "cacert": "ETCDCTL_CACERT", "cert": "ETCDCTL_CERT", "key": "ETCDCTL_KEY", "user": "ETCDCTL_USER"}
+	var err error
+	a.flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed {
+			return
+		}
+		for _, name := range []string{"CONFSYNCD_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_")), etcdctl[f.Name]} {
+			if value := os.Getenv(name); name != "" && value != "" {
+				if setErr := f.Value.Set(value); setErr != nil {
+					err = errors.Join(err, usage("%s: %w", name, setErr))
+				}
+				f.Changed = true
+				return
+			}
+		}
+	})
+	if a.output != "text" && a.output != "json" {
+		err = errors.Join(err, usage("-o %s: use text or json", a.output))
+	}
+	if strings.Contains(a.user, ":") {
+		err = errors.Join(err, usage("--user, CONFSYNCD_USER and ETCDCTL_USER take the name only: put the password into a file, and name that with password_file in %s", a.configPath))
+	}
+	return err
+}
+
+// given reports whether a global flag was given, or set in the environment.
+func (a *app) given(name string) bool { return a.flags.Changed(name) }
+
+// load reads the configuration file and lays the global flags over it. Without
+// --config a missing file is an empty one.
+func (a *app) load() (*config.Config, error) {
+	c, err := config.Load(a.configPath)
+	if errors.Is(err, os.ErrNotExist) && !a.given("config") {
+		c, err = config.Default(), nil
+	}
+	if err != nil {
+		return nil, configError{err}
+	}
+	for name, field := range map[string]*string{
+		"cacert": &c.Etcd.CAFile, "cert": &c.Etcd.CertFile, "key": &c.Etcd.KeyFile, "user": &c.Etcd.Username,
+		"prefix": &c.Etcd.Prefix, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
+	} {
+		if a.given(name) {
+			*field = a.flags.Lookup(name).Value.String()
+		}
+	}
+	if a.given("endpoints") {
+		c.Etcd.Endpoints = strings.Split(a.endpoints, ",")
+	}
+	if a.given("state-dir") {
+		if c.StateDir, err = absolute(a.stateDir); err != nil {
+			return nil, err
+		}
+	}
+	if c.StateDir == "" {
+		return nil, configError{errors.New("state_dir: neither $XDG_STATE_HOME nor the home directory is known; give --state-dir")}
+	}
+	if faults := append(c.Check(), c.CheckFiles()...); len(faults) > 0 {
+		return nil, configError{faults}
+	}
+	return c, nil
+}
+
+// logger returns the logger for daemons, or for commands that are over soon: they say
+// what they did on standard output, and log warnings only unless asked.
+func (a *app) logger(c *config.Config, daemon bool) (hclog.Logger, error) {
+	level, format := c.Log.Level, c.Log.Format
+	if !daemon {
+		if !a.given("log-level") {
+			level = "warn"
+		}
+		if !a.given("log-format") {
+			format = "text"
+		}
+	}
+	return logging.New(a.err, level, format)
+}
+
+// client returns the connection to etcd, which is made when first needed.
+func client(c *config.Config, log hclog.Logger) *store.Client {
+	return store.NewClient(store.Config{
+		Endpoints: c.Etcd.Endpoints, Prefix: c.Etcd.Prefix, CAFile: c.Etcd.CAFile, CertFile: c.Etcd.CertFile, KeyFile: c.Etcd.KeyFile,
+		Username: c.Etcd.Username, PasswordFile: c.Etcd.PasswordFile, Log: log,
+	})
+}

@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/journal"
+	"github.com/confsyncd/confsyncd/internal/report"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// status is what status prints with -o json.
+type status struct {
+	Endpoints string         `json:"endpoints"`
+	Tenants   []tenantStatus `json:"tenants"`
+	Sources   []sourceStatus `json:"sources"`
+	Targets   []targetStatus `json:"targets"`
+}
+
+type tenantStatus struct {
+	Tenant     string     `json:"tenant"`
+	TenantID   string     `json:"tenant_id,omitempty"`
+	Generation uint64     `json:"generation"` // 0: no commit
+	Commit     string     `json:"commit,omitempty"`
+	Time       *time.Time `json:"time,omitempty"`
+	AgeSeconds float64    `json:"age_seconds"`
+	Publisher  string     `json:"publisher,omitempty"`
+	Instance   string     `json:"instance,omitempty"`
+	Message    string     `json:"message,omitempty"`
+	Founding   uint64     `json:"founding,omitempty"`
+	Keyframe   uint64     `json:"keyframe,omitempty"`
+	Error      string     `json:"error,omitempty"`
+}
+
+type sourceStatus struct {
+	Tenant string   `json:"tenant"`
+	Dir    string   `json:"dir"`
+	State  string   `json:"state"`
+	Reason string   `json:"reason,omitempty"`
+	Held   []string `json:"held,omitempty"`
+}
+
+type targetStatus struct {
+	Tenant     string   `json:"tenant"`
+	TenantID   string   `json:"tenant_id,omitempty"`
+	Dir        string   `json:"dir"`
+	State      string   `json:"state"`
+	Reason     string   `json:"reason,omitempty"`
+	Generation uint64   `json:"generation"` // 0: nothing was applied
+	Behind     *uint64  `json:"behind"`     // generations; null if it cannot be told
+	Pending    uint64   `json:"pending,omitempty"`
+	Left       []string `json:"left,omitempty"`
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the head, the publisher, and this machine's targets",
+		Long: `Status shows what the newest generation of each tenant is and who published it,
+and for the sources and targets of this machine what they do and how far behind
+they are. It exits with 4 if etcd does not answer, and shows then what is known
+without it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.load()
+			if err != nil {
+				return err
+			}
+			log, err := a.logger(c, false)
+			if err != nil {
+				return configError{err}
+			}
+			etcd := client(c, log)
+			s, err := a.status(cmd.Context(), c, etcd)
+			if s != nil {
+				if printErr := a.printStatus(s); printErr != nil {
+					return printErr
+				}
+			}
+			return firstError(err, etcd.Close())
+		},
+	}
+}
+
+// status gathers what is known. With an error of etcd it returns what is known
+// without it.
+func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) (*status, error) {
+	reports, err := report.Read(c.StateDir)
+	if err != nil {
+		fmt.Fprintf(a.err, "confsyncd: %v\n", err)
+	}
+	s := &status{Endpoints: etcd.Endpoints(), Tenants: []tenantStatus{}, Sources: a.sourceStatus(c, reports), Targets: a.targetStatus(c, reports)}
+	for _, name := range a.tenants(s) {
+		var t tenantStatus
+		tenantErr := withPatience(ctx, etcd, func(ctx context.Context) (err error) {
+			t, err = tenantState(ctx, etcd.Tenant(name))
+			return err
+		})
+		t.Tenant = name
+		if tenantErr != nil {
+			t.Error = tenantErr.Error()
+			err = firstError(err, tenantErr)
+		}
+		s.Tenants = append(s.Tenants, t)
+		if errors.Is(tenantErr, errEtcdAway) || ctx.Err() != nil {
+			break // no other tenant will fare better
+		}
+	}
+	for i := range s.Targets {
+		s.Targets[i].compare(s.Tenants)
+	}
+	return s, err
+}
+
+// tenants returns the names of the tenants that are meant or known here, sorted.
+func (a *app) tenants(s *status) []string {
+	if a.given("tenant") {
+		return []string{a.tenant}
+	}
+	var names []string
+	for _, x := range s.Sources {
+		names = append(names, x.Tenant)
+	}
+	for _, x := range s.Targets {
+		names = append(names, x.Tenant)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+func tenantState(ctx context.Context, s *store.Store) (tenantStatus, error) {
+	var pace store.Backoff
+	for {
+		view, err := s.View(ctx)
+		if err == nil {
+			err = view.Err
+		}
+		if err == nil && view.Head == nil {
+			return tenantStatus{}, nil
+		}
+		if err == nil {
+			return headState(ctx, s, view)
+		}
+		if !store.Temporary(err) || pace.Wait(ctx) != nil {
+			return tenantStatus{}, err
+		}
+	}
+}
+
+func headState(ctx context.Context, s *store.Store, view store.View) (tenantStatus, error) {
+	h := view.Head
+	t := tenantStatus{
+		TenantID: h.Position.Tenant.String(), Generation: h.Position.Generation, Commit: h.Position.Commit.String(),
+		Publisher: h.Publisher, Instance: h.Instance, Founding: h.Founding, Keyframe: h.Keyframe.Generation,
+	}
+	r, _, err := s.Record(ctx, view, h.Position.Generation)
+	if err != nil {
+		return t, err
+	}
+	t.Time, t.Message, t.AgeSeconds = &r.Time, r.Message, time.Since(r.Time).Seconds()
+	return t, nil
+}
+
+// sourceStatus lists the sources that were ever published from here, and the
+// configuration's.
+func (a *app) sourceStatus(c *config.Config, reports []report.Report) []sourceStatus {
+	list := []sourceStatus{}
+	known := make(map[string]bool)
+	for _, r := range reports {
+		if r.Role == report.Source && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
+			known[r.Tenant+"\x00"+r.Dir] = true
+			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held})
+		}
+	}
+	for _, s := range c.Sources {
+		if !known[s.Tenant+"\x00"+s.Dir] && a.meant(s.Tenant) {
+			list = append(list, sourceStatus{Tenant: s.Tenant, Dir: s.Dir, State: "unknown", Reason: "no publisher has run with this state_dir"})
+		}
+	}
+	slices.SortFunc(list, func(x, y sourceStatus) int { return strings.Compare(x.Tenant+"\x00"+x.Dir, y.Tenant+"\x00"+y.Dir) })
+	return list
+}
+
+// targetStatus lists the targets that registered here, and the configuration's, with
+// what their own journals say.
+func (a *app) targetStatus(c *config.Config, reports []report.Report) []targetStatus {
+	list := []targetStatus{}
+	known := make(map[string]bool)
+	for _, r := range reports {
+		if r.Role == report.Target && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
+			known[r.Tenant+"\x00"+r.Dir] = true
+			list = append(list, journalState(targetStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason}))
+		}
+	}
+	for _, t := range c.Targets {
+		if !known[t.Tenant+"\x00"+t.Dir] && a.meant(t.Tenant) {
+			list = append(list, journalState(targetStatus{Tenant: t.Tenant, Dir: t.Dir, State: "unknown", Reason: "no agent has run with this state_dir"}))
+		}
+	}
+	slices.SortFunc(list, func(x, y targetStatus) int { return strings.Compare(x.Tenant+"\x00"+x.Dir, y.Tenant+"\x00"+y.Dir) })
+	return list
+}
+
+func (a *app) meant(tenant string) bool { return !a.given("tenant") || tenant == a.tenant }
+
+func journalState(t targetStatus) targetStatus {
+	state, pending, err := install.ReadState(t.Dir)
+	switch {
+	case errors.Is(err, journal.ErrNone):
+		return t
+	case err != nil:
+		t.State, t.Reason = "unreadable", err.Error()
+		return t
+	}
+	t.TenantID, t.Generation, t.Left = state.Position.Tenant.String(), state.Position.Generation, state.Left
+	if pending != nil {
+		t.Pending = pending.Position.Generation
+	}
+	return t
+}
+
+// compare works out how far behind the head a target is.
+func (t *targetStatus) compare(tenants []tenantStatus) {
+	for _, head := range tenants {
+		if head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
+			continue
+		}
+		behind := head.Generation - t.Generation
+		t.Behind = &behind
+	}
+}

@@ -1,0 +1,116 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+var (
+	// ErrRefused is returned when something waits for an operator. The error says what
+	// for, and what to do about it.
+	ErrRefused = errors.New("refused")
+	// ErrNothing is returned while the tenant has no commit, and had none.
+	ErrNothing = errors.New("nothing was published yet")
+)
+
+func refuse(cause error, remedy string) error {
+	return fmt.Errorf("%w: %w; %s", ErrRefused, cause, remedy)
+}
+
+// applier applies versions to an open target.
+type applier struct {
+	options Options
+	target  *install.Target
+}
+
+// apply brings the target to the view's head. It returns nil if it is there already.
+func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) {
+	begin := time.Now()
+	version, err := a.resolve(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	before := a.target.State().Position
+	plan, err := a.plan(version)
+	if err != nil {
+		return nil, err
+	}
+	result, err := a.target.Apply(ctx, plan, version)
+	if err != nil {
+		return nil, explain(err)
+	}
+	if err := a.target.Unaccept(); err != nil {
+		return nil, err
+	}
+	done := &Applied{Result: result, Position: version.Position(), From: before.Generation, Duration: time.Since(begin)}
+	if before == done.Position && result.Created+result.Changed+result.Deleted+result.Corrected == 0 {
+		return nil, nil
+	}
+	return done, nil
+}
+
+func (a *applier) plan(v *store.Version) (install.Plan, error) {
+	want, err := a.options.selects(v.Tree)
+	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta()}, err
+}
+
+// resolve works out the version at the head.
+func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version, error) {
+	state := a.target.State()
+	have := store.Have{Position: state.Position, Tree: state.All}
+	if m := a.options.meta(); state.Meta.Tenant != m.Tenant || state.Meta.Prefix != m.Prefix {
+		have = store.Have{} // the operator points the target at another tenant
+	}
+	version, err := a.options.Store.Resolve(ctx, have, view)
+	switch {
+	case errors.Is(err, store.ErrNoHead) && have.Position.IsZero():
+		return nil, ErrNothing
+	case errors.Is(err, store.ErrNoHead):
+		return nil, refuse(fmt.Errorf("etcd has no commit of tenant %q any more, here is generation %d", a.options.Tenant, have.Position.Generation),
+			"files are kept; if etcd was replaced, let the publisher publish: it continues the history")
+	case errors.Is(err, store.ErrRewound), errors.Is(err, store.ErrForeignTenant):
+		return a.accept(ctx, view, err)
+	}
+	return version, err
+}
+
+// accept goes on from a head that does not follow from where the target is, if an
+// operator has accepted that.
+func (a *applier) accept(ctx context.Context, view store.View, cause error) (*store.Version, error) {
+	head := view.Head.Position
+	accepted, err := a.target.Accepted()
+	if err != nil {
+		return nil, err
+	}
+	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
+		at := a.target.State().Position
+		return nil, refuse(cause, fmt.Sprintf("files are kept; \"confsyncd push --found %v:%d\" at the publisher leads all hosts on, "+
+			"\"confsyncd accept %s\" just this one", at.Tenant, at.Generation, a.options.Dir))
+	}
+	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.target.Rebase(head); err != nil {
+		return nil, err
+	}
+	a.options.Log.Warn("goes on from an accepted head", "tenant", a.options.Tenant, "path", a.options.Dir, "generation", head.Generation)
+	return version, nil
+}
+
+// explain adds what to do about it to an error of install that waits for an operator.
+func explain(err error) error {
+	var conflict *install.Conflict
+	switch {
+	case errors.As(err, &conflict):
+		return refuse(err, `move them away, make them equal, or set existing = "replace" (pull --existing replace): what is replaced is kept under .confsyncd/kept`)
+	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested):
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}

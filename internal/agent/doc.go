@@ -1,0 +1,18 @@
+// Package agent makes a directory equal a tenant in etcd.
+//
+// It is level-triggered: whatever wakes it, it takes the newest head, works out what
+// leads there from what the target's journal says, and lets package install do it.
+// Generations that wait are one apply.
+//
+// # Promises
+//
+// Nothing is written before everything was verified: parents, digests, paths, sizes,
+// hashes. An etcd that is away, empty, rewound without a founding, damaged, or of
+// another tenant id changes no file: the agent keeps what it has, says what it waits
+// for, and goes on trying.
+//
+// # Caveats
+//
+// Selecting paths is no access control: an agent may read the whole tenant, and keeps
+// all its entries, though not their contents, to check the digest over all.
+package agent

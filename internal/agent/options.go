@@ -1,0 +1,61 @@
+package agent
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/journal"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// Options say what is applied where.
+type Options struct {
+	Prefix string // of the keys in etcd
+	Tenant string
+	Dir    string // absolute
+	// Paths are patterns of what is selected; none selects everything.
+	Paths []string
+	// StripPrefix is taken off the selected paths; it ends with a slash.
+	StripPrefix string
+	// UID and GID own what is written; -1 leaves it to who runs the agent.
+	UID, GID int
+	// FileMode is the mode of all files, nil for as published.
+	FileMode *uint32
+	// ReplaceExisting replaces what differs at first contact, and keeps it.
+	ReplaceExisting bool
+	// StateDir is where the target is registered, see package report.
+	StateDir string
+	Store    *store.Store
+	// Applied is called after each apply, if it is set.
+	Applied func(Applied)
+	// InSync is called when the target has come to equal the head, if it is set.
+	InSync func(generation uint64)
+	Log    hclog.Logger
+}
+
+// Applied is what an apply did.
+type Applied struct {
+	install.Result
+	Position diff.Position
+	// From is the generation before, 0 at first contact.
+	From uint64
+	// Duration is from the news of the head to the end of the apply.
+	Duration time.Duration
+}
+
+// meta is what the journal knows the target by.
+func (o Options) meta() journal.Meta {
+	selection := ""
+	if len(o.Paths) > 0 || o.StripPrefix != "" {
+		paths := slices.Clone(o.Paths)
+		slices.Sort(paths)
+		selection = fmt.Sprintf("paths %q strip_prefix %q", strings.Join(paths, " "), o.StripPrefix)
+	}
+	return journal.Meta{Tenant: o.Tenant, Prefix: o.Prefix, Selection: selection, UID: int64(o.UID), GID: int64(o.GID)}
+}

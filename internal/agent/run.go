@@ -1,0 +1,162 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// How soon the agent looks again.
+const (
+	openAgain    = time.Second      // a target that cannot be opened
+	refusedAgain = 5 * time.Second  // an operator may have made room or accepted
+	damagedAgain = 15 * time.Second // damage may have been mended without a new head
+	never        = time.Duration(-1)
+)
+
+// Agent keeps one target equal to its tenant. It is for one call of Run.
+type Agent struct {
+	options Options
+	diary   *diary
+	applier applier
+	view    store.View
+	seen    bool        // view was filled
+	missing *store.Head // under which something was missing
+	pace    store.Backoff
+}
+
+// New returns an agent. It touches neither the target nor etcd.
+func New(o Options) *Agent {
+	return &Agent{options: o, diary: newDiary(o), applier: applier{options: o}}
+}
+
+// Run keeps the target up to date until ctx ends; the apply in hand is finished before
+// it returns. Neither etcd nor the target being away ends it.
+func (a *Agent) Run(ctx context.Context) error {
+	feed := store.NewFeed()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.options.Store.Follow(ctx, feed) })
+	g.Go(func() error { return a.loop(ctx, feed) })
+	return g.Wait()
+}
+
+func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
+	defer a.closeTarget()
+	again := time.NewTimer(0) // the target's journal is completed without etcd
+	defer again.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-feed.Changed():
+		case <-again.C:
+		}
+		wait := a.wake(ctx, feed)
+		again.Stop()
+		if wait != never {
+			again.Reset(wait)
+		}
+	}
+}
+
+// wake brings the target to what is newest, and returns when to look again if nothing
+// happens before.
+func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
+	if err := a.openTarget(); err != nil {
+		a.diary.refused(err)
+		return openAgain
+	}
+	if view, ok := feed.Take(); ok {
+		a.view, a.seen = view, true
+	}
+	if err := feed.Err(); err != nil || !a.seen {
+		a.diary.away(err, a.applier.target.State().Position.Generation)
+		return never // the feed wakes us
+	}
+	done, err := a.applier.apply(ctx, a.view)
+	if err != nil {
+		return a.failed(ctx, err)
+	}
+	a.missing = nil
+	a.pace.Reset()
+	if done != nil {
+		a.diary.applied(*done)
+	}
+	a.diary.inSync(a.applier.target.State().Position.Generation)
+	return never
+}
+
+// failed notes why the target could not be brought to the head, and returns when to
+// try again.
+func (a *Agent) failed(ctx context.Context, err error) time.Duration {
+	switch {
+	case ctx.Err() != nil:
+		return never
+	case errors.Is(err, ErrNothing):
+		a.diary.waiting(err)
+		return never
+	case errors.Is(err, ErrRefused):
+		a.diary.refused(err)
+		return refusedAgain
+	case errors.Is(err, install.ErrGone):
+		a.closeTarget()
+		a.diary.refused(err)
+		return openAgain
+	case errors.Is(err, store.ErrGone):
+		return a.lookAnew(ctx, err)
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrNewer):
+		a.diary.refused(fmt.Errorf("%w; files are kept", err))
+		a.reread(ctx)
+		return damagedAgain
+	}
+	a.diary.failing(err)
+	return a.pace.Next()
+}
+
+// lookAnew reads the head again after something was missing: a publisher may have
+// cleaned up. Missing twice under one head is damage.
+func (a *Agent) lookAnew(ctx context.Context, err error) time.Duration {
+	again := a.missing != nil && a.missing.Same(a.view.Head)
+	a.missing = a.view.Head
+	a.reread(ctx)
+	if again {
+		a.diary.refused(fmt.Errorf("%w: %w; files are kept", store.ErrDamaged, err))
+		return damagedAgain
+	}
+	return a.pace.Next()
+}
+
+func (a *Agent) reread(ctx context.Context) {
+	if view, err := a.options.Store.View(ctx); err == nil {
+		a.view = view
+	}
+}
+
+func (a *Agent) openTarget() error {
+	if a.applier.target != nil {
+		return nil
+	}
+	target, err := install.Open(a.options.installOptions())
+	if err != nil {
+		return err
+	}
+	a.applier.target = target
+	return nil
+}
+
+func (a *Agent) closeTarget() {
+	if a.applier.target == nil {
+		return
+	}
+	if err := a.applier.target.Close(); err != nil {
+		a.options.Log.Warn("close the target", "path", a.options.Dir, "error", err)
+	}
+	a.applier.target = nil
+}

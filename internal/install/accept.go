@@ -1,0 +1,98 @@
+package install
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/journal"
+)
+
+// acceptName is the file in .confsyncd by which an operator lets the target go on from
+// a head that does not follow from what the journal says.
+const acceptName = "accept"
+
+// acceptance is what that file holds.
+type acceptance struct {
+	Tenant     string `json:"tenant_id"`
+	Generation uint64 `json:"generation"`
+}
+
+// Accept lets the agent of the target at dir, now running or later, go on from the
+// given position or one of the same tenant id after it. It needs no lock. The error
+// wraps journal.ErrNone if the target has no journal: then there is nothing to accept.
+func Accept(dir string, at diff.Position) error {
+	if _, _, err := ReadState(dir); err != nil && !errors.Is(err, journal.ErrDamaged) {
+		return err
+	}
+	own, err := os.OpenRoot(filepath.Join(dir, diff.OwnName))
+	if err != nil {
+		return fmt.Errorf("accept: %w", err)
+	}
+	b, err := json.Marshal(acceptance{Tenant: at.Tenant.String(), Generation: at.Generation})
+	if err == nil {
+		err = own.WriteFile(acceptName+".new", append(b, '\n'), 0o600)
+	}
+	if err == nil {
+		err = own.Rename(acceptName+".new", acceptName)
+	}
+	if err = errors.Join(err, own.Close()); err != nil {
+		return fmt.Errorf("accept: %w", err)
+	}
+	return nil
+}
+
+// Accepted returns the tenant id and the least generation that an operator lets the
+// target go on from, nil if there is none.
+func (t *Target) Accepted() (*diff.Position, error) {
+	if t.own == nil {
+		return nil, nil
+	}
+	b, err := t.ownRoot.ReadFile(acceptName)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, t.fault("read", diff.OwnName+"/"+acceptName, err)
+	}
+	var a acceptance
+	if err := json.Unmarshal(b, &a); err != nil {
+		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+	}
+	id, err := diff.ParseTenantID(a.Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+	}
+	return &diff.Position{Tenant: id, Generation: a.Generation}, nil
+}
+
+// Unaccept takes back what Accept allowed.
+func (t *Target) Unaccept() error {
+	if t.own == nil {
+		return nil
+	}
+	if err := t.ownRoot.Remove(acceptName); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return t.fault("remove", diff.OwnName+"/"+acceptName, err)
+	}
+	return nil
+}
+
+// Rebase makes the journal say that the target is just before the given position,
+// whatever it said until now: the way on for what an operator accepted. What is
+// managed stays the same.
+func (t *Target) Rebase(to diff.Position) error {
+	s := t.State()
+	s.Position = diff.Position{Tenant: to.Tenant, Generation: to.Generation - 1}
+	j, err := journal.Create(t.ownRoot, s)
+	if err != nil {
+		return t.fault("write", diff.OwnName+"/journal", err)
+	}
+	if t.journal != nil {
+		err = t.journal.Close()
+	}
+	t.journal = j
+	return err
+}

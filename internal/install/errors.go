@@ -1,0 +1,114 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Errors that callers branch on. They are wrapped with the path and a remedy.
+var (
+	// ErrLocked is returned by Open while another process has the target open.
+	ErrLocked = errors.New("another agent works on this target")
+	// ErrNested is returned where a target lies in another one.
+	ErrNested = errors.New("a target inside another target")
+	// ErrGone is returned by Apply when the target's path, or its .confsyncd, no
+	// longer is the directory that was opened. Close the target and open it again.
+	ErrGone = errors.New("the target was removed or replaced")
+	// ErrForeignTenant is returned by Apply and Check for a plan of another tenant
+	// id, under the tenant name and prefix that the journal knows.
+	ErrForeignTenant = errors.New("the target belongs to another tenant of the same name")
+	// ErrOlder is returned by Apply and Check for a plan whose position is older
+	// than the journal's, or another commit of the same generation.
+	ErrOlder = errors.New("the plan is older than what is installed")
+	// ErrOtherFileSystem is returned by Apply and Check when a managed path lies on
+	// a file system mounted below the target.
+	ErrOtherFileSystem = errors.New("another file system is mounted in the target")
+	// ErrChanged is returned by Apply when paths were changed by others while they
+	// were being switched, so that they could not be. All others were. The next
+	// Apply deals with them, even one of the same plan.
+	ErrChanged = errors.New("the target was changed while it was written")
+)
+
+// errNotDurable marks an error of fsync or syncfs while staging.
+var errNotDurable = errors.New("not made durable")
+
+// maxConflictPaths is how many paths a Conflict lists.
+const maxConflictPaths = 100
+
+// Conflict is the error of an apply that was refused as a whole because of what
+// stands in its way. Nothing was written.
+type Conflict struct {
+	// Paths are the first of the paths, in path order.
+	Paths []ConflictPath
+	// Total is how many there are in all.
+	Total int
+	// FirstContact says that the target was met for the first time, or with another
+	// selection.
+	FirstContact bool
+}
+
+// ConflictPath is one path that is in the way.
+type ConflictPath struct {
+	Path string // in the target
+	Why  string // what stands there
+}
+
+// Error lists the first paths.
+func (c *Conflict) Error() string {
+	var b strings.Builder
+	b.WriteString("nothing was written: ")
+	if c.FirstContact {
+		b.WriteString("at first contact ")
+	}
+	fmt.Fprintf(&b, "%d paths are in the way", c.Total)
+	const shown = 5
+	for i, p := range c.Paths {
+		if i == shown {
+			fmt.Fprintf(&b, "; and %d more", c.Total-shown)
+			break
+		}
+		fmt.Fprintf(&b, "; %q: %s", p.Path, p.Why)
+	}
+	return b.String()
+}
+
+func (c *Conflict) add(path, why string) {
+	c.Total++
+	if len(c.Paths) < maxConflictPaths {
+		c.Paths = append(c.Paths, ConflictPath{Path: path, Why: why})
+	}
+}
+
+// fault names the path of an error, and a remedy where one is known.
+func (t *Target) fault(op, path string, err error) error {
+	full := filepath.Join(t.o.Dir, path)
+	if errors.Is(err, unix.EXDEV) {
+		return fmt.Errorf("%s %q: %w; unmount it, or leave it out of the selection", op, full, ErrOtherFileSystem)
+	}
+	if r := remedy(err); r != "" {
+		return fmt.Errorf("%s %q: %w; %s", op, full, err, r)
+	}
+	return fmt.Errorf("%s %q: %w", op, full, err)
+}
+
+func remedy(err error) string {
+	switch {
+	case errors.Is(err, unix.EACCES):
+		return "give the user that runs the agent write access to the directory, or run it as root"
+	case errors.Is(err, unix.EPERM):
+		return "look for chattr +i, a sticky directory or an owner that only root may set"
+	case errors.Is(err, unix.EROFS):
+		return "the file system is read-only: mount it writable, or list it in the unit's ReadWritePaths="
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return "make room: bytes, inodes and quota"
+	case errors.Is(err, unix.EBUSY):
+		return "something is mounted there: unmount it"
+	case errors.Is(err, unix.EIO):
+		return "look at the disk and the kernel's log"
+	}
+	return ""
+}

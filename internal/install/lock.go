@@ -1,0 +1,118 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// makeDir makes the target's directory where it is missing but its parent is not.
+func makeDir(o Options) error {
+	if _, err := os.Lstat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
+		return nil // Whatever else is the matter, opening it says so.
+	}
+	if err := os.Mkdir(o.Dir, 0o755); err != nil {
+		return fmt.Errorf("make the target: %w; its parent must exist and be writable", err)
+	}
+	o.Log.Info("made the target's directory", "path", o.Dir)
+	d, err := os.Open(o.Dir)
+	if err != nil {
+		return fmt.Errorf("make the target: %w", err)
+	}
+	// The umask had a say in the mode.
+	err = errors.Join(d.Chown(o.UID, o.GID), d.Chmod(0o755), d.Sync(), d.Close())
+	if err != nil {
+		return fmt.Errorf("make the target: %w", err)
+	}
+	parent, err := os.Open(filepath.Dir(o.Dir))
+	if err != nil {
+		return fmt.Errorf("make the target: %w", err)
+	}
+	return errors.Join(parent.Sync(), parent.Close())
+}
+
+// lock opens the target's directory and locks it. The lock goes with the
+// descriptor, so a killed process leaves none behind.
+func lock(path string) (*os.File, error) {
+	d, err := os.OpenFile(path, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the target: %w", err)
+	}
+	err = uninterrupted(func() error { return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, errors.Join(fmt.Errorf("%w: %q; stop it first", ErrLocked, path), d.Close())
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %q: %w", path, err), d.Close())
+	}
+	// Between open and lock another directory may have come to the path.
+	if err := is(path, d); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// is returns an error that wraps ErrGone unless d is what path leads to.
+func is(path string, d *os.File) error {
+	there, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %q is missing", ErrGone, path)
+	}
+	if err != nil {
+		return err
+	}
+	here, err := d.Stat()
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(here, there) {
+		return fmt.Errorf("%w: %q is another directory now", ErrGone, path)
+	}
+	return nil
+}
+
+// identity returns an error that wraps ErrGone unless the target is what was
+// opened.
+func (t *Target) identity() error {
+	if err := is(t.o.Dir, t.dir); err != nil {
+		return err
+	}
+	if t.own == nil {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.own.Fd()), &st); err != nil {
+		return fmt.Errorf("look at %q: %w", filepath.Join(t.o.Dir, diff.OwnName), err)
+	}
+	n, err := lstat(int(t.dir.Fd()), diff.OwnName)
+	if err != nil {
+		return fmt.Errorf("look at %q: %w", filepath.Join(t.o.Dir, diff.OwnName), err)
+	}
+	if !n.same(nodeOf(&st)) {
+		return fmt.Errorf("%w: its %s is another one or missing", ErrGone, diff.OwnName)
+	}
+	return nil
+}
+
+// nested returns an error that wraps ErrNested if dir lies in another target.
+func nested(dir string) error {
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	for at := filepath.Dir(resolved); ; at = filepath.Dir(at) {
+		if _, err := os.Lstat(filepath.Join(at, diff.OwnName, "journal")); err == nil {
+			return fmt.Errorf("%w: %q lies in %q; give it a directory of its own, or remove %q if nothing uses it",
+				ErrNested, dir, at, filepath.Join(at, diff.OwnName))
+		}
+		if at == filepath.Dir(at) {
+			return nil
+		}
+	}
+}

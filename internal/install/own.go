@@ -1,0 +1,133 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/journal"
+)
+
+// Names in .confsyncd.
+const (
+	stageName = "stage"
+	keptName  = "kept"
+)
+
+// openOwn opens .confsyncd if it is there. It must be a real directory of the user
+// that runs the agent: one that another user planted could hold a forged journal.
+func (t *Target) openOwn() error {
+	path := filepath.Join(t.o.Dir, diff.OwnName)
+	own, err := openFile(int(t.dir.Fd()), diff.OwnName, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if absent(err) {
+		return fmt.Errorf("open %q: it is no directory; move it away", path)
+	}
+	if err != nil {
+		return t.fault("open", diff.OwnName, err)
+	}
+	if err := t.adoptOwn(own); err != nil {
+		return errors.Join(err, own.Close())
+	}
+	return nil
+}
+
+func (t *Target) adoptOwn(own *os.File) error {
+	path := filepath.Join(t.o.Dir, diff.OwnName)
+	var st unix.Stat_t
+	if err := unix.Fstat(int(own.Fd()), &st); err != nil {
+		return fmt.Errorf("open %q: %w", path, err)
+	}
+	if int(st.Uid) != os.Geteuid() {
+		return fmt.Errorf("open %q: it belongs to uid %d, not to uid %d who runs the agent; "+
+			"run the agent as that user, or make it yours with chown -R", path, st.Uid, os.Geteuid())
+	}
+	if st.Mode&diff.ModeBits != 0o700 {
+		if err := own.Chmod(0o700); err != nil {
+			return fmt.Errorf("open %q: %w", path, err)
+		}
+	}
+	root, err := openRoot(path, &st)
+	if err != nil {
+		return err
+	}
+	t.own, t.ownRoot = own, root
+	return nil
+}
+
+// openRoot opens path as a root, and makes sure that it is the directory st.
+func openRoot(path string, st *unix.Stat_t) (*os.Root, error) {
+	root, err := os.OpenRoot(path)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	d, err := root.Open(".")
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open %q: %w", path, err), root.Close())
+	}
+	var is unix.Stat_t
+	err = errors.Join(unix.Fstat(int(d.Fd()), &is), d.Close())
+	if err == nil && (is.Dev != st.Dev || is.Ino != st.Ino) {
+		err = fmt.Errorf("%w: %q is another directory now", ErrGone, path)
+	}
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	return root, nil
+}
+
+// makeOwn makes .confsyncd and the journal where they are missing.
+func (t *Target) makeOwn(m journal.Meta) error {
+	if t.own == nil {
+		err := unix.Mkdirat(int(t.dir.Fd()), diff.OwnName, 0o700)
+		if err != nil && !errors.Is(err, unix.EEXIST) {
+			return t.fault("make", diff.OwnName, err)
+		}
+		if err := t.openOwn(); err != nil {
+			return err
+		}
+		if t.own == nil {
+			return fmt.Errorf("%w: its %s vanished", ErrGone, diff.OwnName)
+		}
+		if err := fsync(int(t.dir.Fd())); err != nil {
+			return t.fault("make durable", "", err)
+		}
+	}
+	if t.journal != nil {
+		return nil
+	}
+	j, err := journal.Create(t.ownRoot, journal.State{Meta: m})
+	if err != nil {
+		return t.fault("write", diff.OwnName+"/journal", err)
+	}
+	t.journal = j
+	return nil
+}
+
+// openSub opens a directory of that name in dir, whose path is for messages, and
+// makes it if it is missing.
+func (t *Target) openSub(dir int, name, path string) (int, error) {
+	err := unix.Mkdirat(dir, name, 0o700)
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return -1, t.fault("make", path, err)
+	}
+	made := err == nil
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return -1, t.fault("open", path, err)
+	}
+	if !made {
+		return fd, nil
+	}
+	if err := unix.Fchmod(fd, 0o700); err != nil {
+		closeFD(fd)
+		return -1, t.fault("make", path, err)
+	}
+	return fd, nil
+}

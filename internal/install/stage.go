@@ -1,0 +1,245 @@
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// stage is the directory of staged entries, during one attempt at filling it. Each
+// is named by the index of its step.
+type stage struct {
+	w  *work
+	fd int
+	// each says that every file is made durable by itself.
+	each bool
+}
+
+// stagedName returns the name of what is staged for step i.
+func stagedName(i int) string { return strconv.Itoa(i) }
+
+// stage writes all new entries and keeps what is to be kept, durably. After an
+// error of fsync or syncfs nothing that was written can be trusted, so all of it is
+// written again, and made durable file by file.
+func (w *work) stage(ctx context.Context, c Contents) error {
+	writes := 0
+	for _, s := range w.steps {
+		if s.staged() && s.New.HasContent() {
+			writes++
+		}
+		if s.keep {
+			writes++
+		}
+	}
+	err := w.stageOnce(ctx, c, writes <= fsyncLimit)
+	if errors.Is(err, errNotDurable) {
+		w.t.o.Log.Warn("staging again after an error of the disk", "path", w.t.o.Dir, "error", err)
+		err = w.stageOnce(ctx, c, true)
+	}
+	return err
+}
+
+func (w *work) stageOnce(ctx context.Context, c Contents, each bool) error {
+	fd, err := w.t.openStage()
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	if err := w.t.sweepStage(fd); err != nil {
+		return err
+	}
+	w.result.Bytes = 0
+	s := &stage{w: w, fd: fd, each: each}
+	if err := s.fill(ctx, c); err != nil {
+		return err
+	}
+	kept, err := w.keepAll(each)
+	if err != nil {
+		return err
+	}
+	return s.durable(kept)
+}
+
+func (t *Target) openStage() (int, error) {
+	return t.openSub(int(t.own.Fd()), stageName, diff.OwnName+"/"+stageName)
+}
+
+// content tells distinct contents apart.
+type content struct {
+	kind diff.Kind
+	hash diff.Hash
+	size int64
+}
+
+func contentOf(e diff.Entry) content { return content{e.Kind, e.Hash, e.Size} }
+
+// fill writes the directories, then what the disk has the content of, then what has
+// to be fetched.
+func (s *stage) fill(ctx context.Context, c Contents) error {
+	var want []diff.Entry
+	waiting := map[content][]int{}
+	for i, st := range s.w.steps {
+		if !st.staged() {
+			continue
+		}
+		if st.New.Kind == diff.Directory {
+			if err := s.mkdir(i); err != nil {
+				return err
+			}
+			continue
+		}
+		if st.local {
+			done, err := s.copyLocal(i)
+			if err != nil {
+				return err
+			}
+			if done {
+				continue
+			}
+		}
+		key := contentOf(st.New)
+		if waiting[key] == nil {
+			want = append(want, st.New)
+		}
+		waiting[key] = append(waiting[key], i)
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	err := c.Fetch(ctx, want, func(e diff.Entry, b []byte) error {
+		if e.Size != int64(len(b)) || e.Hash != diff.Sum(b) {
+			return fmt.Errorf("stage: content %v does not match its hash", e.Hash)
+		}
+		key := contentOf(e)
+		for _, i := range waiting[key] {
+			if err := s.write(i, b); err != nil {
+				return err
+			}
+		}
+		delete(waiting, key)
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	for key, steps := range waiting {
+		return fmt.Errorf("stage %q: its content %v was not provided", s.w.steps[steps[0]].Path, key.hash)
+	}
+	return nil
+}
+
+// copyLocal stages an entry from what stands at its path. It reports whether that
+// still has the content.
+func (s *stage) copyLocal(i int) (bool, error) {
+	st := s.w.steps[i]
+	c := s.w.t.cursor()
+	defer c.close()
+	dir, name, err := c.at(st.Path)
+	if err != nil {
+		return false, nil
+	}
+	var b []byte
+	if st.New.Kind == diff.Symlink {
+		b, err = readLink(dir, name)
+	} else {
+		var buf bytes.Buffer
+		_, err = readFile(dir, name, st.found, &buf)
+		b = buf.Bytes()
+	}
+	if err != nil || diff.Sum(b) != st.New.Hash {
+		return false, nil // Then it is fetched.
+	}
+	return true, s.write(i, b)
+}
+
+// write stages one file or symlink.
+func (s *stage) write(i int, b []byte) error {
+	st := s.w.steps[i]
+	s.w.result.Bytes += int64(len(b))
+	if st.New.Kind == diff.Symlink {
+		if err := s.symlink(stagedName(i), string(b)); err != nil {
+			return s.w.t.fault("stage", st.Path, err)
+		}
+		return nil
+	}
+	f, err := openFile(s.fd, stagedName(i), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	if err != nil {
+		return s.w.t.fault("stage", st.Path, err)
+	}
+	err = s.writeFile(f, st.New.Mode, b)
+	if err = errors.Join(err, f.Close()); err != nil {
+		return s.w.t.fault("stage", st.Path, err)
+	}
+	return nil
+}
+
+func (s *stage) writeFile(f *os.File, mode uint32, b []byte) error {
+	if _, err := f.Write(b); err != nil {
+		return err
+	}
+	// The owner first: chown(2) clears setuid and setgid.
+	if err := f.Chown(s.w.t.o.UID, s.w.t.o.GID); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(int(f.Fd()), mode); err != nil {
+		return err
+	}
+	if s.each {
+		return fsync(int(f.Fd()))
+	}
+	return nil
+}
+
+func (s *stage) symlink(name, target string) error {
+	if err := unix.Symlinkat(target, s.fd, name); err != nil {
+		return err
+	}
+	return unix.Fchownat(s.fd, name, s.w.t.o.UID, s.w.t.o.GID, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// mkdir stages one directory.
+func (s *stage) mkdir(i int) error {
+	st := s.w.steps[i]
+	if err := s.mkdirAs(stagedName(i), stagedDirMode(st.New.Mode)); err != nil {
+		return s.w.t.fault("stage", st.Path, err)
+	}
+	return nil
+}
+
+func (s *stage) mkdirAs(name string, mode uint32) error {
+	if err := unix.Mkdirat(s.fd, name, 0o700); err != nil {
+		return err
+	}
+	d, err := openFile(s.fd, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return err
+	}
+	err = d.Chown(s.w.t.o.UID, s.w.t.o.GID)
+	if err == nil {
+		err = unix.Fchmod(int(d.Fd()), mode)
+	}
+	if err == nil && s.each {
+		err = fsync(int(d.Fd()))
+	}
+	return errors.Join(err, d.Close())
+}
+
+// stagedDirMode returns the mode that a new directory is staged with. An ordinary
+// user can neither move nor fill a directory that is read-only to it.
+//
+// RACE: a new directory whose mode does not let its owner write appears with
+// owner's rwx added, and gets its own mode at the end of the apply, or of the roll
+// forward after a crash. Not as root.
+func stagedDirMode(mode uint32) uint32 {
+	if os.Geteuid() != 0 {
+		return mode | 0o700
+	}
+	return mode
+}

@@ -1,0 +1,228 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/journal"
+)
+
+// Options say what a target is.
+type Options struct {
+	// Dir is the target's absolute path. It may lead through symlinks.
+	Dir string
+	// UID and GID own what is written; -1 leaves it to who runs the agent.
+	UID, GID int
+	// ReplaceExisting replaces what differs where a path is new to the journal, and
+	// keeps it. Without it such an apply is refused.
+	ReplaceExisting bool
+	// Log must not be nil.
+	Log hclog.Logger
+}
+
+// Contents provides the contents that an apply needs.
+type Contents interface {
+	// Fetch calls put once for each distinct wanted content, in any order, from one
+	// goroutine. Content is of use during the call only; a symlink's is its target.
+	// It returns put's error. An apply may call it twice.
+	Fetch(ctx context.Context, want []diff.Entry, put func(e diff.Entry, content []byte) error) error
+}
+
+// Plan is what a target is to become.
+type Plan struct {
+	Position diff.Position
+	// Want is the tree by path in the target. Setuid and setgid bits in it are
+	// ignored.
+	Want diff.Tree
+	// All is the whole tenant's tree, which the journal remembers.
+	All diff.Tree
+	// Meta says whose tree it is. Another Tenant, Prefix or Selection than the
+	// journal's make a new first contact. UID and GID are taken from the Options.
+	Meta journal.Meta
+}
+
+// Result is what an apply did.
+type Result struct {
+	Created, Changed, Deleted int
+	// Adopted were there already at first contact, if need be with another mode or
+	// owner.
+	Adopted int
+	// Corrected had only to be given their mode, owner or content again.
+	Corrected int
+	// Kept are the files that were put aside before they were overwritten or
+	// deleted.
+	Kept int
+	// Bytes is the size of what was written.
+	Bytes int64
+	// Left are the paths that changes of the selection have left behind.
+	Left []string
+	// Unmanaged are the paths that ceased to be managed, yet stay: directories that
+	// hold what is not managed, or what others put in a file's place.
+	Unmanaged []string
+}
+
+// Target is an open, locked target. It is for one goroutine at a time.
+type Target struct {
+	o       Options
+	dir     *os.File // the target itself, locked
+	dev     uint64
+	own     *os.File // .confsyncd; nil before the first apply
+	ownRoot *os.Root // the same
+	journal *journal.Journal
+
+	now   func() time.Time
+	walks bool         // do not use openat2
+	crash func(string) // called at the crash points that tests want to know
+}
+
+// Open opens a target: it makes the directory if only its last component is
+// missing, locks it, completes what a crash interrupted, and sweeps.
+//
+// The error wraps ErrLocked, ErrNested, ErrGone, or journal.ErrNewer. A damaged
+// journal is set aside, and the target is as before first contact.
+func Open(o Options) (*Target, error) {
+	t, err := newTarget(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := t.load(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+// newTarget makes the directory where it is missing, and locks it.
+func newTarget(o Options) (*Target, error) {
+	if !filepath.IsAbs(o.Dir) {
+		return nil, fmt.Errorf("open the target: %q is no absolute path", o.Dir)
+	}
+	o.Dir = filepath.Clean(o.Dir)
+	if err := makeDir(o); err != nil {
+		return nil, err
+	}
+	if err := nested(o.Dir); err != nil {
+		return nil, err
+	}
+	dir, err := lock(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return &Target{o: o, dir: dir, now: time.Now, crash: func(string) {}}, nil
+}
+
+// load reads what an earlier process left in .confsyncd.
+func (t *Target) load() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	t.dev = st.Dev
+	if err := t.openOwn(); err != nil || t.own == nil {
+		return err
+	}
+	j, err := journal.Open(t.ownRoot)
+	switch {
+	case errors.Is(err, journal.ErrNone):
+	case errors.Is(err, journal.ErrDamaged):
+		name, aside := journal.SetAside(t.ownRoot)
+		if aside != nil {
+			return errors.Join(err, aside)
+		}
+		t.o.Log.Warn("the journal is damaged and was set aside: the target is met as if for the first time",
+			"path", filepath.Join(t.o.Dir, diff.OwnName, name), "error", err)
+	case err != nil:
+		return fmt.Errorf("open the target %q: %w", t.o.Dir, err)
+	default:
+		t.journal = j
+	}
+	if err := t.recover(); err != nil {
+		return err
+	}
+	t.sweep(nil, true)
+	return nil
+}
+
+// State returns what the target is at. A zero Position says that first contact is
+// still to come.
+func (t *Target) State() journal.State {
+	if t.journal == nil {
+		return journal.State{Meta: journal.Meta{UID: -1, GID: -1}}
+	}
+	return t.journal.State()
+}
+
+// Apply makes the target what the plan says. If it is that already, it writes
+// nothing.
+//
+// The error wraps ErrGone, ErrForeignTenant, ErrOlder, ErrNested,
+// ErrOtherFileSystem or is a *Conflict: nothing was written then. With ErrChanged
+// all but a few paths were. After any other error, say ENOSPC, the paths are each
+// old or new, and the next Apply or Open completes them first; Apply may be called
+// again. Once the journal knows what the target becomes, ctx is not heeded.
+func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {
+	if err := t.identity(); err != nil {
+		return Result{}, err
+	}
+	if t.journal != nil {
+		if err := t.journal.Mend(); err != nil {
+			return Result{}, t.fault("write", diff.OwnName+"/journal", err)
+		}
+	}
+	if err := t.recover(); err != nil {
+		return Result{}, err
+	}
+	w, err := t.plan(p)
+	if err != nil {
+		return Result{}, err
+	}
+	switch {
+	case w.conflict.Total > 0:
+		return Result{}, &w.conflict
+	case w.idle:
+	case !w.acts():
+		err = w.advance()
+	default:
+		err = w.run(ctx, c)
+	}
+	w.result.Left = t.State().Left
+	return w.result, err
+}
+
+// Close unlocks the target.
+func (t *Target) Close() error {
+	var errs []error
+	if t.journal != nil {
+		errs = append(errs, t.journal.Close())
+	}
+	if t.own != nil {
+		errs = append(errs, t.ownRoot.Close(), t.own.Close())
+	}
+	return errors.Join(append(errs, t.dir.Close())...)
+}
+
+// ReadState returns what the journal of the target at dir says, without a lock and
+// without changing anything. Pending is nil unless an apply is under way or was
+// interrupted. The error wraps journal.ErrNone, ErrDamaged or ErrNewer.
+func ReadState(dir string) (journal.State, *journal.Pending, error) {
+	path := filepath.Join(dir, diff.OwnName)
+	own, err := os.OpenRoot(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return journal.State{}, nil, fmt.Errorf("%w: %q", journal.ErrNone, path)
+	}
+	if err != nil {
+		return journal.State{}, nil, fmt.Errorf("read the state: %w", err)
+	}
+	s, p, err := journal.Read(own)
+	if err != nil {
+		return journal.State{}, nil, errors.Join(fmt.Errorf("read the state of %q: %w", dir, err), own.Close())
+	}
+	return s, p, own.Close()
+}
