@@ -22,6 +22,9 @@ type Publisher struct {
 	asked bool         // stand was asked before
 	first *store.Head  // the head then, nil if there was none
 	root  *scan.RootID // of the last commit, or of the first scan
+	// stood is the position of the head that it became live under, or committed, in
+	// this process.
+	stood diff.Position
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
@@ -127,7 +130,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		return nil, err
 	}
 	p.view = p.view.After(head)
-	p.root, p.allow = &found.Root, Allow{}
+	p.root, p.allow, p.stood = &found.Root, Allow{}, head.Position
 	if err := p.memory.remember(head.Position, found.Tree); err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/publisher"
+	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -330,13 +331,13 @@ func TestAnotherInstanceHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := p.run(o)
-	time.Sleep(300 * time.Millisecond) // time in which it would have published
+	awaitReport(t, o.StateDir, "holding")
 	p.await(map[string]string{"a": "one"})
 	// Equal directories make it live.
 	if err := os.WriteFile(filepath.Join(o.Dir, "a"), []byte("one"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(300 * time.Millisecond)
+	awaitReport(t, o.StateDir, "live")
 	if err := os.WriteFile(filepath.Join(o.Dir, "b"), []byte("two"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -347,4 +348,41 @@ func TestAnotherInstanceHolds(t *testing.T) {
 	}
 	p.run(o)
 	p.await(map[string]string{"a": "changed while away", "b": "two"})
+}
+
+func TestStandbyWithEditsHoldsAfterRestart(t *testing.T) {
+	p := newPlace(t)
+	p.write("a", "one")
+	p.mustPush()
+	o := p.options
+	o.Dir, o.StateDir = t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(o.Dir, "a"), []byte("one"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	stop := p.run(o)
+	awaitReport(t, o.StateDir, "live")
+	stop()
+	// The head is still of the other instance, and the directories differ now.
+	if err := os.WriteFile(filepath.Join(o.Dir, "a"), []byte("edited on the standby"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	p.run(o)
+	awaitReport(t, o.StateDir, "holding")
+	p.await(map[string]string{"a": "one"})
+}
+
+// awaitReport waits until the one source in stateDir is in a state.
+func awaitReport(t *testing.T, stateDir, state string) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		r, err := report.Read(stateDir)
+		if err == nil && len(r) == 1 && r[0].State == state {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("reports are %+v (%v), want state %s", r, err, state)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }

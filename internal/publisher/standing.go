@@ -50,7 +50,7 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 		return standing{}, refuse("", "see whether this is the right etcd; --take-over publishes this directory there, "+
 			"and \"confsyncd push --found ID:GEN\" leads agents of the old tenant id on",
 			"etcd has tenant %q with id %v, this publisher knows it as %v", p.options.Tenant, head.Position.Tenant, known.Position.Tenant)
-	case head.Position == known.Position:
+	case head.Position == known.Position && !p.options.push && (p.stood == head.Position || head.Instance == p.memory.instance()):
 		return standing{head: head, base: known.Tree, last: known.Position}, nil
 	}
 	if err := p.mayPublish(head, tree, takeOver); err != nil {
@@ -119,10 +119,17 @@ func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) 
 		}
 		tree = v.Tree
 	}
-	if err := p.memory.remember(head.Position, tree); err != nil {
-		return standing{}, err
+	if known := p.memory.state.Position; known != head.Position {
+		if err := p.memory.remember(head.Position, tree); err != nil {
+			return standing{}, err
+		}
+		p.tellStands(head)
 	}
+	p.stood = head.Position
+	return standing{head: head, base: tree, last: head.Position}, nil
+}
+
+func (p *Publisher) tellStands(head *store.Head) {
 	p.options.Log.Info("stands on the head in etcd", "tenant", p.options.Tenant, "generation", head.Position.Generation,
 		"publisher", head.Publisher)
-	return standing{head: head, base: tree, last: head.Position}, nil
 }

@@ -181,11 +181,12 @@ func (s *Store) watch(ctx context.Context, etcd *clientv3.Client, from View, f *
 	// Without a leader the watch of a cut-off member would stay open and silent.
 	events := etcd.Watch(clientv3.WithRequireLeader(ctx), s.keys.head(), clientv3.WithRange(s.keys.logEnd()),
 		clientv3.WithRev(from.revision+1), clientv3.WithCreatedNotify())
+	newest := from.revision
 	for resp := range events {
 		switch {
 		case resp.Err() != nil:
 			return classify("watch "+s.tenant, false, resp.Err())
-		case resp.Header.ClusterId != from.cluster:
+		case resp.Header.ClusterId != from.cluster || resp.Header.Revision < newest:
 			return errReplaced
 		case resp.Created:
 			unconfirmed.Stop()
@@ -194,6 +195,7 @@ func (s *Store) watch(ctx context.Context, etcd *clientv3.Client, from View, f *
 		case len(resp.Events) > 0:
 			f.add(resp, s.keys.head())
 		}
+		newest = resp.Header.Revision
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
