@@ -87,10 +87,11 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 	if err != nil {
 		return nil, err
 	}
+	at := a.target.State().Position
 	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
-		at := a.target.State().Position
-		return nil, refuse(cause, fmt.Sprintf("files are kept; \"confsyncd push --found %v:%d\" at the publisher leads all hosts on, "+
-			"\"confsyncd accept %s\" just this one", at.Tenant, at.Generation, a.options.Dir))
+		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
+			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on, \"confsyncd accept %s\" just this one",
+			at.Generation, at.Tenant, at.Generation, a.options.Dir))
 	}
 	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)
 	if err != nil {

@@ -21,7 +21,10 @@ func Pull(ctx context.Context, o Options) (*Applied, error) {
 	})
 	if o.StateDir != "" && !errors.Is(err, install.ErrLocked) {
 		r := report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir, State: "in_sync"}
-		if err != nil {
+		switch {
+		case errors.Is(err, ErrRefused):
+			r.State, r.Reason = "holding", err.Error()
+		case err != nil:
 			r.State, r.Reason = "waiting", err.Error()
 		}
 		if reportErr := report.Write(o.StateDir, r); reportErr != nil {

@@ -84,6 +84,9 @@ func (t *Target) Unaccept() error {
 // whatever it said until now: the way on for what an operator accepted. What is
 // managed stays the same.
 func (t *Target) Rebase(to diff.Position) error {
+	if err := t.recover(); err != nil {
+		return err
+	}
 	s := t.State()
 	s.Position = diff.Position{Tenant: to.Tenant, Generation: to.Generation - 1}
 	j, err := journal.Create(t.ownRoot, s)

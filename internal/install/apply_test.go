@@ -513,6 +513,7 @@ func TestApply_contentsThatAreWrong(t *testing.T) {
 				t.Error("taken")
 			}
 			mustLook(t, dir, files{"a": "644 a"})
+			mustRest(t, target, 1, files{"a": "644 a"})
 			if _, err := target.Apply(t.Context(), p, good); err != nil {
 				t.Error(err)
 			}
@@ -583,6 +584,7 @@ func BenchmarkApply_nothing(b *testing.B) {
 		f[fmt.Sprintf("%03d", i)] = "644 x"
 	}
 	target := mustOpen(b, options(newDir(b)))
+	mustApply(b, target, 1, f)
 	p, c := plan(b, 1, f)
 	for b.Loop() {
 		if _, err := target.Apply(b.Context(), p, c); err != nil {

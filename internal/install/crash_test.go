@@ -154,7 +154,7 @@ func TestCrash_andTheStageIsDamaged(t *testing.T) {
 	for name, tt := range changes {
 		for damage, spoil := range damages {
 			t.Run(name+"/"+damage, func(t *testing.T) {
-				for n := 3; ; n += stride(tt.before) { // From after-next on.
+				for n := 3; ; n += 1 + stride(tt.before) { // From after-next on.
 					o := options(newDir(t))
 					first := mustOpen(t, o)
 					mustApply(t, first, 1, tt.before)

@@ -153,6 +153,7 @@ func TestApply_refusesAnotherFileSystem(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 			mustLook(t, dir, before)
+			mustRest(t, target, 1, before)
 		})
 	}
 }

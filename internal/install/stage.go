@@ -85,6 +85,7 @@ func contentOf(e diff.Entry) content { return content{e.Kind, e.Hash, e.Size} }
 func (s *stage) fill(ctx context.Context, c Contents) error {
 	var want []diff.Entry
 	waiting := map[content][]int{}
+	going := s.going()
 	for i, st := range s.w.steps {
 		if !st.staged() {
 			continue
@@ -95,8 +96,13 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 			}
 			continue
 		}
+		key := contentOf(st.New)
+		from, ok := going[key]
 		if st.local {
-			done, err := s.copyLocal(i)
+			from, ok = i, true
+		}
+		if ok {
+			done, err := s.copyLocal(i, from)
 			if err != nil {
 				return err
 			}
@@ -104,7 +110,6 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 				continue
 			}
 		}
-		key := contentOf(st.New)
 		if waiting[key] == nil {
 			want = append(want, st.New)
 		}
@@ -135,13 +140,25 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 	return nil
 }
 
-// copyLocal stages an entry from what stands at its path. It reports whether that
-// still has the content.
-func (s *stage) copyLocal(i int) (bool, error) {
-	st := s.w.steps[i]
+// going finds the contents that the apply takes away from a path: what is moved need
+// not be fetched.
+func (s *stage) going() map[content]int {
+	found := map[content]int{}
+	for i, st := range s.w.steps {
+		if st.Old.HasContent() && st.found.kind == st.Old.Kind && !st.keep {
+			found[contentOf(st.Old)] = i
+		}
+	}
+	return found
+}
+
+// copyLocal stages step i's entry from what stands at the path of step from. It
+// reports whether that still has the content.
+func (s *stage) copyLocal(i, from int) (bool, error) {
+	st, source := s.w.steps[i], s.w.steps[from]
 	c := s.w.t.cursor()
 	defer c.close()
-	dir, name, err := c.at(st.Path)
+	dir, name, err := c.at(source.Path)
 	if err != nil {
 		return false, nil
 	}
@@ -150,7 +167,7 @@ func (s *stage) copyLocal(i int) (bool, error) {
 		b, err = readLink(dir, name)
 	} else {
 		var buf bytes.Buffer
-		_, err = readFile(dir, name, st.found, &buf)
+		_, err = readFile(dir, name, source.found, &buf)
 		b = buf.Bytes()
 	}
 	if err != nil || diff.Sum(b) != st.New.Hash {

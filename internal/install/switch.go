@@ -24,11 +24,13 @@ func (w *work) run(ctx context.Context, c Contents) error {
 	if err := t.makeOwn(w.pending.Meta); err != nil {
 		return err
 	}
-	if err := w.stage(ctx, c); err != nil {
-		return err
-	}
+	err := w.stage(ctx, c)
 	t.crash("after-stage")
-	if err := ctx.Err(); err != nil {
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		t.sweep(w.kept, false) // A full disk needs the room.
 		return err
 	}
 	t.crash("before-next")
