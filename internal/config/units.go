@@ -15,8 +15,14 @@ type unit struct {
 // units lists the units of sizes, the largest binary ones first.
 func units() []unit {
 	return []unit{
-		{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
-		{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"kB", 1e3}, {"B", 1},
+		{"GiB", 1 << 30},
+		{"MiB", 1 << 20},
+		{"KiB", 1 << 10},
+		{"GB", 1e9},
+		{"MB", 1e6},
+		{"KB", 1e3},
+		{"kB", 1e3},
+		{"B", 1},
 	}
 }
 

@@ -45,9 +45,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
 	g.Go(func() error {
-		d := daemon{Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
+		d := daemon{
+			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
 			reading: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
-			keeping: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe")}
+			keeping: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
+		}
 		return d.loop(ctx)
 	})
 	return g.Wait()

@@ -46,7 +46,7 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 		return p.foundOn(head, store.Have{Position: *found, Tree: known.Tree}), nil
 	}
 	switch {
-	case !known.Position.IsZero() && head.Position.Tenant != known.Position.Tenant && !takeOver:
+	case !known.Position.IsZero() && head.Position.Tenant != known.Position.Tenant && !takeOver && !p.ledOn(head):
 		return standing{}, refuse("", "see whether this is the right etcd; --take-over publishes this directory there, "+
 			"and \"confsyncd push --found ID:GEN\" leads agents of the old tenant id on",
 			"etcd has tenant %q with id %v, this publisher knows it as %v", p.options.Tenant, head.Position.Tenant, known.Position.Tenant)
@@ -66,6 +66,13 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 		}
 	}
 	return p.adopt(ctx, view, tree)
+}
+
+// ledOn reports whether a push --found of this directory, beside this process, gave the
+// head its tenant id: it then lies above what is remembered. One that an etcd restored
+// from a backup has kept from before such a push lies below.
+func (p *Publisher) ledOn(head *store.Head) bool {
+	return head.Instance == p.memory.instance() && head.Position.Generation > p.memory.have().Position.Generation
 }
 
 // foundOn stands on what is remembered: the next commit is a founding.

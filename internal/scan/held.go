@@ -32,7 +32,7 @@ const (
 	Remounted
 )
 
-var reasons = [...]struct{ name, remedy string }{
+var reasons = [...]struct{ name, remedy string }{ //nolint:gochecknoglobals // A constant table.
 	Writing:        {"open for writing", "it is published once its writer closes it"},
 	Unsettled:      {"changed just now", "it is published once it stays unchanged"},
 	Vanishing:      {"changing while it is read", "it is published once it stays unchanged"},

@@ -1,0 +1,67 @@
+# "make help" lists the targets. Tools are built into bin/ at the versions below;
+# nothing needs to be installed but Go, git, make and a shell.
+
+GOLANGCI_LINT := v2.15.0
+BUF           := v1.75.0
+FUZZTIME      ?= 10s
+
+LINT := bin/golangci-lint-$(GOLANGCI_LINT)
+GEN  := bin/buf-$(BUF)
+
+.PHONY: help build demo test race fuzz lint replay generate clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
+
+build: ## bin/confsyncd
+	go build -trimpath -o bin/confsyncd ./cmd/confsyncd
+
+demo: build tmp/demo/source ## replicate tmp/demo/source to tmp/demo/target until Ctrl-C
+	bin/confsyncd --state-dir tmp/demo/state dev tmp/demo/source tmp/demo/target
+
+tmp/demo/source:
+	testdata/work-copy $@
+
+test: ## all tests
+	go test ./...
+
+race: ## all tests with the race detector
+	go test -race ./...
+
+fuzz: ## every fuzz target for FUZZTIME (10s) each
+	.ci/fuzz $(FUZZTIME)
+
+lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml
+	GOLANGCI_LINT_CACHE=$(CURDIR)/tmp/lint $(LINT) run ./...
+
+replay: build bin/replay bin/etcd bin/etcdctl ## replay REPO, a git repository or bundle: [FROM= TO= MODE=]
+	bin/replay -repo '$(REPO)' -from '$(FROM)' -to '$(TO)' -mode '$(MODE)'
+
+generate: $(GEN) bin/protoc-gen-go ## Go code from internal/codec/wirepb/wire.proto
+	BUF_CACHE_DIR=tmp/buf $(GEN) generate
+
+clean: ## remove bin/ and tmp/
+	rm -rf bin tmp
+
+.PHONY: bin/replay # Go knows better than make whether it is up to date.
+bin/replay:
+	go build -o $@ ./cmd/replay
+
+$(LINT):
+	GOBIN=$(CURDIR)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT)
+	mv bin/golangci-lint $@
+
+$(GEN):
+	GOBIN=$(CURDIR)/bin go install github.com/bufbuild/buf/cmd/buf@$(BUF)
+	mv bin/buf $@
+
+# The version of go.mod.
+bin/protoc-gen-go: go.mod
+	go build -o $@ google.golang.org/protobuf/cmd/protoc-gen-go
+
+# etcd's programs, from a module of their own: its server needs far more than we do.
+bin/etcd: tools/go.mod
+	cd tools && go build -o ../$@ go.etcd.io/etcd/server/v3
+
+bin/etcdctl bin/etcdutl: bin/%: tools/go.mod
+	cd tools && go build -o ../$@ go.etcd.io/etcd/$*/v3
