@@ -7,6 +7,9 @@
 // envelope.go for the layouts; goldens of them lie in testdata/wire at the top of
 // the repository.
 //
+// Contents lie in their own record or in packs. A record may leave one out that came
+// before: in the parent's tree, or in a record since the newest keyframe or founding.
+//
 // Decoding is bounded: no input makes a reader allocate more than the envelope
 // declares, and no envelope may declare more than the limits in this package. What
 // does not decode is reported as ErrDamaged; what a later version wrote as ErrNewer.

@@ -81,6 +81,9 @@ func open(b []byte, want kind, limit uint64) (envelope, error) {
 	if b[0] > Format {
 		return e, fmt.Errorf("%w: the %v needs at least format %d, this confsyncd reads up to %d: upgrade it", ErrNewer, want, b[0], Format)
 	}
+	if b[0] == 0 {
+		return e, fmt.Errorf("%w: %v of format 0", ErrDamaged, want)
+	}
 	e.kind, e.stored, b = kind(b[1]), b[2], b[3:]
 	if e.kind != want {
 		return e, fmt.Errorf("%w: a %v where a %v belongs", ErrDamaged, e.kind, want)

@@ -14,7 +14,7 @@ type comparison struct {
 }
 
 func (c *comparison) dirs(at string, from, to *Dir) {
-	if from == to || from != nil && to != nil && from.digest == to.digest {
+	if same(from, to) {
 		return
 	}
 	var a, b []Child
@@ -39,7 +39,14 @@ func (c *comparison) dirs(at string, from, to *Dir) {
 	}
 }
 
+func same(from, to *Dir) bool {
+	return from == to || from != nil && to != nil && from.digest == to.digest
+}
+
 func (c *comparison) child(at string, from, to Child) {
+	if from.Entry == to.Entry && same(from.Dir, to.Dir) {
+		return
+	}
 	p := Join(at, from.Name)
 	if from.Entry != to.Entry {
 		c.changes = append(c.changes, Change{Path: p, Old: from.Entry, New: to.Entry})

@@ -162,6 +162,14 @@ func (s *Store) followOnce(ctx context.Context, f *Feed, failing *logging.Episod
 	if err != nil {
 		return false, err
 	}
+	if conn := etcd.ActiveConnection(); conn.GetState() != connectivity.Ready {
+		// A connection may call itself ready only after its first answer; or it was
+		// lost since, and what was read no longer counts.
+		conn.WaitForStateChange(ctx, connectivity.Connecting)
+		if view, err = s.View(ctx); err != nil {
+			return false, err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return s.watch(ctx, etcd, view, f, failing.Ended)

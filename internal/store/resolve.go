@@ -140,7 +140,7 @@ func (w *walk) fromRecords(ctx context.Context, have Have) (*Version, error) {
 	case end < w.head.Position.Generation:
 		return w.fromBase(ctx)
 	}
-	return w.version(w.tree, false)
+	return w.arrived(false)
 }
 
 // fromBase begins at the newest keyframe, or at the founding.
@@ -157,10 +157,15 @@ func (w *walk) fromBase(ctx context.Context) (*Version, error) {
 	if err := w.records(ctx, from, w.head.Position.Generation); err != nil {
 		return nil, err
 	}
+	return w.arrived(true)
+}
+
+// arrived returns the version that the records lead to.
+func (w *walk) arrived(complete bool) (*Version, error) {
 	if w.at != w.head.Position {
 		return nil, fmt.Errorf("%w: the records lead to commit %v, the head names %v", ErrDamaged, w.at.Commit, w.head.Position.Commit)
 	}
-	return w.version(w.tree, true)
+	return w.version(w.tree, complete)
 }
 
 // keyframe takes the head's keyframe.

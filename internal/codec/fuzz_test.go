@@ -1,0 +1,150 @@
+package codec
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// fuzz feeds a decoder with goldens, small samples and what comes of altering them.
+// again encodes what was decoded; ok is false where that cannot give the same back.
+func fuzz(f *testing.F, k kind, goldens []string, again func(t *testing.T, c *Coder, d decoded) (b []byte, ok bool)) {
+	for _, name := range goldens {
+		b, err := os.ReadFile(filepath.Join(goldenDir, name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	for _, b := range samples(f) {
+		f.Add(b)
+		if e, plain := body(f, b); e.stored == storedZstd {
+			// Not compressed, it is easier to alter.
+			f.Add(envelope{kind: k, size: uint64(len(plain)), body: plain}.append(nil))
+		}
+	}
+	c := NewCoder()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		first, err := decode(c, k, b)
+		if err != nil {
+			if !known(err) {
+				t.Fatalf("callers do not know the error %v", err)
+			}
+			return
+		}
+		encoded, ok := again(t, c, first)
+		if !ok {
+			return
+		}
+		second, err := decode(c, k, encoded)
+		if err != nil {
+			t.Fatalf("what was decoded is encoded to what cannot be: %v", err)
+		}
+		if !reflect.DeepEqual(first, second) {
+			t.Fatalf("decoded  %+v\nand then %+v", first, second)
+		}
+	})
+}
+
+func FuzzHead(f *testing.F) {
+	fuzz(f, kindHead, []string{"head", "head_first"}, func(t *testing.T, _ *Coder, d decoded) ([]byte, bool) {
+		b, err := EncodeHead(d.fields.(Head))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b, true
+	})
+}
+
+// The commit id is that of the stored bytes, which another encoder may make
+// differently; the table of packs may name some that nothing lies in.
+func FuzzRecord(f *testing.F) {
+	fuzz(f, kindRecord, []string{"record_small", "record_packs", "record_founding", "record_parts"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
+		r := d.fields.(*Record)
+		if len(r.List.Parts) > 0 {
+			return nil, false
+		}
+		copied := *r
+		copied.List.Changes = d.changes
+		staged := false
+		b, err := c.EncodeRecord(&copied, func(Pack) error {
+			staged = true // too long for one value
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Commit = copied.Commit
+		return b, !staged
+	})
+}
+
+func FuzzKeyframe(f *testing.F) {
+	fuzz(f, kindKeyframe, []string{"keyframe"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
+		k := *d.fields.(*Keyframe)
+		if len(k.List.Parts) > 0 {
+			return nil, false
+		}
+		k.List.Changes = d.changes
+		stage, packs := collect()
+		if _, err := c.EncodeKeyframe(&k, stage); err != nil {
+			t.Fatal(err)
+		}
+		return (*packs)[0].Data, len(*packs) == 1
+	})
+}
+
+// A part has no table of packs of its own, so it goes by the way of a record.
+func FuzzPart(f *testing.F) {
+	fuzz(f, kindPart, []string{"part_1"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
+		staged := false
+		b, err := c.EncodeRecord(record(d.changes...), func(Pack) error {
+			staged = true
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if staged {
+			return nil, false
+		}
+		r, err := c.DecodeRecord(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.List.Changes)+len(d.changes) > 0 && !reflect.DeepEqual(r.List.Changes, d.changes) {
+			t.Fatalf("decoded  %+v\nand then %+v", d.changes, r.List.Changes)
+		}
+		return nil, false
+	})
+}
+
+func FuzzPack(f *testing.F) {
+	fuzz(f, kindPack, []string{"pack"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
+		content := d.fields.(string)
+		stage, packs := collect()
+		p := NewPacker(stage)
+		if _, err := p.Add([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
+		var got bytes.Buffer
+		for _, pack := range *packs {
+			plain, err := c.DecodePack(pack.Ref, pack.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got.Write(plain)
+		}
+		if diff.Sum(got.Bytes()) != diff.Sum([]byte(content)) {
+			t.Fatal("the content is another one")
+		}
+		return nil, false
+	})
+}
