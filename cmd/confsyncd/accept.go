@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -19,6 +20,7 @@ type accepted struct {
 	TenantID   string `json:"tenant_id"`
 	Generation uint64 `json:"generation"`
 	From       uint64 `json:"from"`
+	Accepted   bool   `json:"accepted"`
 }
 
 func (a *app) acceptCommand() *cobra.Command {
@@ -29,7 +31,7 @@ func (a *app) acceptCommand() *cobra.Command {
 does not follow from what the target has: after etcd and the publisher's memory
 were lost, or the tenant was made anew. The agent goes on within seconds, or with
 the next pull. To lead all hosts on, use "confsyncd push --found" instead.`,
-		Args: cobra.ExactArgs(1),
+		Args: arguments("DIR"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir, err := absolute(args[0])
 			if err != nil {
@@ -56,29 +58,60 @@ func (a *app) accept(ctx context.Context, c *config.Config, dir string) error {
 	if err != nil {
 		return configError{err}
 	}
-	etcd := client(c, log)
 	tenant := state.Meta.Tenant
-	var head tenantStatus
+	c.Etcd.Prefix = state.Meta.Prefix
+	etcd := client(c, log)
 	var view store.View
+	var follows bool
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
-		if head, err = tenantState(ctx, etcd.Tenant(tenant)); err == nil && head.Generation > 0 {
-			view, err = etcd.Tenant(tenant).View(ctx)
-		}
+		view, follows, err = headFor(ctx, etcd.Tenant(tenant), state.Position)
 		return err
 	})
-	if err := firstError(err, etcd.Close()); err != nil {
+	if err := firstError(about("accept", tenant, dir, err), etcd.Close()); err != nil {
 		return err
 	}
-	if view.Head == nil {
-		return usage("tenant %q has no commit in etcd, so there is nothing to accept", tenant)
+	if !follows {
+		if err := install.Accept(dir, view.Head.Position); err != nil {
+			return about("accept", tenant, dir, err)
+		}
 	}
-	if err := install.Accept(dir, view.Head.Position); err != nil {
-		return err
+	r := accepted{
+		Dir: dir, Tenant: tenant, TenantID: view.Head.Position.Tenant.String(), Generation: view.Head.Position.Generation,
+		From: state.Position.Generation, Accepted: !follows,
 	}
-	r := accepted{Dir: dir, Tenant: tenant, TenantID: view.Head.Position.Tenant.String(), Generation: view.Head.Position.Generation, From: state.Position.Generation}
 	if a.output == "json" {
 		return a.json(r)
 	}
+	if follows {
+		return a.printf("%s: nothing to accept: generation %d of tenant %s follows from generation %d here\n", dir, r.Generation, tenant, r.From)
+	}
 	return a.printf("%s: goes on from generation %d of tenant %s (id %s, published by %s); it is at generation %d\n",
 		dir, r.Generation, tenant, r.TenantID, printable(view.Head.Publisher), r.From)
+}
+
+// errNoHead says that there is no head that could be accepted.
+var errNoHead = errors.New("the tenant has no commit in etcd, so there is nothing to accept")
+
+// headFor returns what is known of the head, and whether a target at the given
+// position follows it anyway.
+func headFor(ctx context.Context, s *store.Store, at diff.Position) (store.View, bool, error) {
+	var pace store.Backoff
+	for {
+		view, err := s.View(ctx)
+		if err == nil {
+			err = view.Err
+		}
+		if err == nil && view.Head == nil {
+			return view, false, errNoHead
+		}
+		follows := false
+		if err == nil && view.Head.Position.Tenant == at.Tenant {
+			if follows = at.Generation < view.Head.Founding; !follows {
+				follows, err = s.Holds(ctx, view, at)
+			}
+		}
+		if err == nil || !store.Temporary(err) || pace.Wait(ctx) != nil {
+			return view, follows, err
+		}
+	}
 }

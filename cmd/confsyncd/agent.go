@@ -17,7 +17,7 @@ func (a *app) agentCommand() *cobra.Command {
 		Long: `Agent keeps each [[target]] of the configuration, or the one that --tenant and
 --dir name, equal to its tenant. Without etcd it keeps the files and goes on
 trying. It stops on TERM or INT after the apply in hand.`,
-		Args: cobra.NoArgs,
+		Args: arguments(),
 	}
 	flags := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -34,17 +34,24 @@ trying. It stops on TERM or INT after the apply in hand.`,
 			return configError{err}
 		}
 		etcd := client(c, log)
-		g, ctx := errgroup.WithContext(cmd.Context())
-		for _, t := range targets {
+		agents := make([]*agent.Agent, len(targets))
+		for i, t := range targets {
 			o, err := agentOptions(c, t, etcd, log)
 			if err != nil {
 				return err
 			}
-			log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", etcd.Endpoints())
-			g.Go(func() error { return agent.New(o).Run(ctx) })
+			agents[i] = agent.New(o)
 		}
-		err = g.Wait()
-		return firstError(err, etcd.Close())
+		g, ctx := errgroup.WithContext(cmd.Context())
+		for i, t := range targets {
+			log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", etcd.Endpoints())
+			g.Go(func() error { return agents[i].Run(ctx) })
+		}
+		err = firstError(g.Wait(), etcd.Close())
+		if err == nil {
+			log.Info("stopped")
+		}
+		return err
 	}
 	return cmd
 }

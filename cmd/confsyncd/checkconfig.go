@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -14,19 +15,22 @@ func (a *app) checkConfigCommand() *cobra.Command {
 		Use:   "check-config",
 		Short: "Report every fault of the configuration file",
 		Long: `Check-config reads the configuration file, lists everything that is wrong with it
-at once, with line, key and remedy, and exits: 0 if nothing is, 3 otherwise.`,
-		Args: cobra.NoArgs,
+at once, with line, key and remedy, and exits: 0 if nothing is, 3 if the file has
+faults, 2 if a flag or an environment variable has.`,
+		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
-			_, err := os.Stat(a.configPath)
 			var c *config.Config
-			if err == nil {
+			_, err := os.Stat(a.configPath)
+			if errors.Is(err, fs.ErrNotExist) {
+				err = missingConfig(a.configPath)
+			} else {
 				c, err = a.load()
 			}
 			if a.output == "json" {
 				return a.printFaults(err)
 			}
 			if err != nil {
-				return configError{err}
+				return err
 			}
 			return a.printf("%s: no faults (%d sources, %d targets)\n", a.configPath, len(c.Sources), len(c.Targets))
 		},
@@ -55,8 +59,5 @@ func (a *app) printFaults(err error) error {
 	if printErr := a.json(map[string]any{"path": a.configPath, "faults": list}); printErr != nil {
 		return printErr
 	}
-	if err != nil {
-		return configError{errors.New("the configuration has faults")}
-	}
-	return nil
+	return err
 }

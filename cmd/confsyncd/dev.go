@@ -4,8 +4,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
@@ -21,7 +26,10 @@ import (
 
 const devTenant = "dev"
 
-func (a *app) addDev(root *cobra.Command) { root.AddCommand(a.devCommand()) }
+func (a *app) addDev(root *cobra.Command) {
+	root.Long += "\n\nTry it out: confsyncd dev SOURCE TARGET"
+	root.AddCommand(a.devCommand())
+}
 
 func (a *app) devCommand() *cobra.Command {
 	return &cobra.Command{
@@ -30,7 +38,7 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Dev publishes SOURCE and keeps TARGET equal to it, through an etcd inside this
 process whose data lies in the state directory, until stopped with Ctrl-C. It
 prints one line for each changeset. TARGET is made if it is missing.`,
-		Args: cobra.ExactArgs(2),
+		Args: arguments("SOURCE", "TARGET"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.load()
 			if err != nil {
@@ -55,10 +63,15 @@ func (a *app) dev(ctx context.Context, c *config.Config, source, target string) 
 	t.Tenant, t.Dir = devTenant, target
 	c.Sources, c.Targets = []config.Source{s}, []config.Target{t}
 	if faults := c.Check(); len(faults) > 0 {
-		return configError{faults}
+		return usageError{asArguments(faults)}
 	}
-	if info, err := os.Stat(source); err != nil || !info.IsDir() {
-		return usage("SOURCE %s is not a directory", source)
+	switch info, err := os.Stat(source); {
+	case errors.Is(err, fs.ErrNotExist):
+		return usage("SOURCE %s does not exist; make the directory first", printable(source))
+	case err != nil:
+		return fmt.Errorf("SOURCE: %w", err)
+	case !info.IsDir():
+		return usage("SOURCE %s is not a directory", printable(source))
 	}
 	log, err := a.logger(c, false)
 	if err != nil {
@@ -68,8 +81,16 @@ func (a *app) dev(ctx context.Context, c *config.Config, source, target string) 
 	if err := os.MkdirAll(filepath.Join(c.StateDir, "etcd"), 0o700); err != nil {
 		return err
 	}
+	lock, err := lockDev(c.StateDir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // Nothing was written.
 	server, err := devetcd.Start(ctx, devetcd.Options{Dir: filepath.Join(c.StateDir, "etcd"), Log: a.serverLog(log)})
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it had begun
+		}
 		return err
 	}
 	defer server.Close()
@@ -80,6 +101,32 @@ func (a *app) dev(ctx context.Context, c *config.Config, source, target string) 
 	etcd := client(c, log)
 	err = a.devRun(ctx, c, etcd, log, server)
 	return firstError(err, etcd.Close())
+}
+
+// lockDev keeps a second dev from waiting for the first one's etcd, which it would do
+// without a word.
+func lockDev(dir string) (*os.File, error) {
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errors.New("dev runs already with this SOURCE and TARGET; stop it first")
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// asArguments makes faults name the arguments that they come from.
+func asArguments(faults config.Faults) config.Faults {
+	names := strings.NewReplacer("source[0].dir", "SOURCE", "source[0]", "SOURCE", "target[0].dir", "TARGET", "target[0]", "TARGET")
+	for i, f := range faults {
+		faults[i].Key, faults[i].Problem = names.Replace(f.Key), names.Replace(f.Problem)
+	}
+	return faults
 }
 
 // serverLog is the embedded etcd's: what it says of its own start and end is noise for

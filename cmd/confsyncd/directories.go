@@ -126,7 +126,7 @@ func (a *app) sources(c *config.Config, o *overrides[config.Source]) ([]config.S
 		chosen = append(chosen, s)
 	}
 	if len(chosen) == 0 {
-		return nil, a.nothingChosen("source", len(c.Sources), o.dir)
+		return nil, a.nothingChosen("source", len(c.Sources) > 0, o.dir)
 	}
 	for i := range chosen {
 		s := &chosen[i]
@@ -140,11 +140,9 @@ func (a *app) sources(c *config.Config, o *overrides[config.Source]) ([]config.S
 			}
 			s.Publisher = host
 		}
-		if faults := s.Check(); len(faults) > 0 {
-			return nil, asFlags(faults)
-		}
 	}
-	return chosen, nil
+	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: chosen, Targets: c.Targets}
+	return chosen, asFlags(whole.Check())
 }
 
 // targets returns what to write: the configuration's targets, or the one that the
@@ -162,43 +160,52 @@ func (a *app) targets(c *config.Config, o *overrides[config.Target]) ([]config.T
 		chosen = append(chosen, t)
 	}
 	if len(chosen) == 0 {
-		return nil, a.nothingChosen("target", len(c.Targets), o.dir)
+		return nil, a.nothingChosen("target", len(c.Targets) > 0, o.dir)
 	}
 	for i := range chosen {
 		if err := o.apply(&chosen[i]); err != nil {
 			return nil, err
 		}
-		if faults := chosen[i].Check(); len(faults) > 0 {
-			return nil, asFlags(faults)
-		}
 	}
-	return chosen, nil
+	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: c.Sources, Targets: chosen}
+	return chosen, asFlags(append(whole.Check(), whole.CheckFiles()...))
 }
 
 // nothingChosen says why no source or target is meant by the command line.
-func (a *app) nothingChosen(section string, configured int, dir string) error {
-	switch {
-	case configured > 0:
-		return usage("no [[%s]] in %s has tenant %q and dir %q; give both --tenant and --dir for one that is not in the file",
-			section, a.configPath, a.tenant, dir)
-	case dir == "" && !a.given("tenant"):
-		return usage("nothing to do: give --tenant and --dir, or write a [[%s]] into %s", section, a.configPath)
+func (a *app) nothingChosen(section string, configured bool, dir string) error {
+	var has, missing []string
+	if a.given("tenant") {
+		has = append(has, fmt.Sprintf("tenant %q", a.tenant))
+	} else {
+		missing = append(missing, "--tenant")
 	}
-	return usage("give both --tenant and --dir, or write a [[%s]] into %s", section, a.configPath)
+	if dir != "" {
+		has = append(has, fmt.Sprintf("dir %q", dir))
+	} else {
+		missing = append(missing, "--dir")
+	}
+	if configured {
+		return usage("no [[%s]] in %s has %s; give both --tenant and --dir for one that is not in the file",
+			section, a.configPath, strings.Join(has, " and "))
+	}
+	return usage("no %s is known: give %s, or write a [[%s]] into %s", section, strings.Join(missing, " and "), section, a.configPath)
 }
 
-// asFlags names the flags that faults come from.
+// asFlags returns faults as wrong use of the flags that they come from, nil if there
+// are none: the configuration file was checked before.
 func asFlags(faults config.Faults) error {
-	for i := range faults {
-		name, _, _ := strings.Cut(faults[i].Key, "[")
-		if name != "" {
-			faults[i].Key = "--" + strings.ReplaceAll(name, "_", "-")
-		}
+	if len(faults) == 0 {
+		return nil
 	}
-	return configError{faults}
+	for i := range faults {
+		key := faults[i].Key[strings.LastIndexByte(faults[i].Key, '.')+1:]
+		key, _, _ = strings.Cut(key, "[")
+		faults[i].Key = "--" + strings.ReplaceAll(key, "_", "-")
+	}
+	return usageError{faults}
 }
 
-// position reads ID:GEN.
+// splitFound reads ID:GEN.
 func splitFound(s string) (id string, generation uint64, err error) {
 	id, gen, ok := strings.Cut(s, ":")
 	if ok {

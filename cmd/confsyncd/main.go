@@ -10,7 +10,7 @@ import (
 )
 
 // version is set when a release is built.
-var version = "devel" //nolint:gochecknoglobals // -ldflags -X needs one
+var version = "devel"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)

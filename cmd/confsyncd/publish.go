@@ -1,10 +1,12 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
+	"errors"
+	"fmt"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/publisher"
@@ -18,7 +20,7 @@ func (a *app) publishCommand() *cobra.Command {
 		Long: `Publish watches each [[source]] of the configuration, or the one that --tenant
 and --dir name, and commits what changes as one generation each time it settles.
 It goes on while etcd is away, and stops on TERM or INT.`,
-		Args: cobra.NoArgs,
+		Args: arguments(),
 	}
 	flags := sourceFlags(cmd)
 	takeOver := cmd.Flags().Bool("take-over", false, "publish over the head found at the start, whoever made it")
@@ -36,21 +38,34 @@ It goes on while etcd is away, and stops on TERM or INT.`,
 			return configError{err}
 		}
 		etcd := client(c, log)
-		g, ctx := errgroup.WithContext(cmd.Context())
-		for _, s := range sources {
+		publishers := make([]*publisher.Publisher, len(sources))
+		for i, s := range sources {
 			o := publisherOptions(c, s, etcd, log)
 			o.TakeOver = *takeOver
-			p, err := publisher.New(o)
-			if err != nil {
+			if publishers[i], err = publisher.New(o); err != nil {
 				return err
 			}
-			log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", etcd.Endpoints())
-			g.Go(func() error { return p.Run(ctx) })
 		}
-		err = g.Wait()
-		return firstError(err, etcd.Close())
+		g, ctx := errgroup.WithContext(cmd.Context())
+		for i, s := range sources {
+			log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", etcd.Endpoints())
+			g.Go(func() error { return publishing(s, c.StateDir, publishers[i].Run(ctx)) })
+		}
+		err = firstError(g.Wait(), etcd.Close())
+		if err == nil {
+			log.Info("stopped")
+		}
+		return err
 	}
 	return cmd
+}
+
+// publishing says what could not be published, and why if that is known here.
+func publishing(s config.Source, stateDir string, err error) error {
+	if errors.Is(err, publisher.ErrRunning) {
+		err = fmt.Errorf("%w with the state directory %s; stop one of them", err, stateDir)
+	}
+	return about("publish", s.Tenant, s.Dir, err)
 }
 
 func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log hclog.Logger) publisher.Options {
@@ -59,15 +74,4 @@ func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
 		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
-}
-
-// firstError returns the first of the errors; those of closing come last and matter
-// only if nothing else went wrong.
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,8 +41,11 @@ func (a *app) pullCommand() *cobra.Command {
 		Short: "Apply what is published once and exit",
 		Long: `Pull brings each [[target]] of the configuration, or the one that --tenant and
 --dir name, to the head, and exits: 5 if files are in the way or verification
-refuses, 1 if what lies in etcd is damaged.`,
-		Args: cobra.NoArgs,
+refuses, 1 if what lies in etcd is damaged.
+
+--dry-run lists what would be done: + created, ~ changed, - deleted, = taken over
+as it is, ! in the way.`,
+		Args: arguments(),
 	}
 	flags := targetFlags(cmd)
 	dryRun := cmd.Flags().BoolP("dry-run", "n", false, "say what would be done")
@@ -54,12 +58,7 @@ refuses, 1 if what lies in etcd is damaged.`,
 		if err != nil {
 			return err
 		}
-		for _, t := range targets {
-			if err := a.pull(cmd.Context(), c, t, *dryRun); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(targets, func(t config.Target) error { return a.pull(cmd.Context(), c, t, *dryRun) })
 	}
 	return cmd
 }
@@ -75,32 +74,49 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, dryRu
 		return err
 	}
 	if dryRun {
-		return firstError(a.preview(ctx, etcd, o), etcd.Close())
+		return firstError(about("pull", t.Tenant, t.Dir, a.preview(ctx, etcd, o)), etcd.Close())
 	}
 	var done *agent.Applied
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
 		done, err = agent.Pull(ctx, o)
 		return err
 	})
-	if err := firstError(a.explainConflict(err), etcd.Close()); err != nil {
+	var conflict *install.Conflict
+	if errors.As(err, &conflict) {
+		a.listConflict(conflict)
+		err = inTheWay(conflict, o)
+	}
+	if err := firstError(about("pull", t.Tenant, t.Dir, unpublished(err)), etcd.Close()); err != nil {
 		return err
 	}
 	return a.printPulled(t, done)
 }
 
-// explainConflict lists all that is in the way, where an error says just how much it
-// is.
-func (a *app) explainConflict(err error) error {
-	var conflict *install.Conflict
-	if errors.As(err, &conflict) {
-		for _, p := range conflict.Paths {
-			fmt.Fprintf(a.err, "  ! %s: %s\n", printable(p.Path), p.Why)
-		}
-		if more := conflict.Total - len(conflict.Paths); more > 0 {
-			fmt.Fprintf(a.err, "  ! and %d more\n", more)
-		}
+// unpublished adds what to do about it to the error of a tenant without a commit.
+func unpublished(err error) error {
+	if errors.Is(err, agent.ErrNothing) {
+		return fmt.Errorf("%w; publish it with \"confsyncd push\" or \"confsyncd publish\", or see that --tenant and --prefix are right", err)
 	}
 	return err
+}
+
+// listConflict lists what is in the way.
+func (a *app) listConflict(c *install.Conflict) {
+	for _, p := range c.Paths {
+		fmt.Fprintf(a.err, "  ! %s: %s\n", printable(p.Path), p.Why)
+	}
+	if more := c.Total - len(c.Paths); more > 0 {
+		fmt.Fprintf(a.err, "  ! and %d more\n", more)
+	}
+}
+
+// inTheWay is the error of a conflict whose paths were listed.
+func inTheWay(c *install.Conflict, o agent.Options) error {
+	remedy := "move them away, make them equal to what is published, or replace and keep them with --existing replace"
+	if o.ReplaceExisting {
+		remedy = "move them away: directories that hold anything else are not replaced"
+	}
+	return fmt.Errorf("%w: %d in the way, so nothing was written; %s", agent.ErrRefused, c.Total, remedy)
 }
 
 func (a *app) printPulled(t config.Target, done *agent.Applied) error {
@@ -158,7 +174,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 		return nil
 	})
 	if err != nil {
-		return err
+		return unpublished(err)
 	}
 	r.Created, r.Changed, r.Deleted, r.Adopted = some(v.Created), some(v.Changed), some(v.Deleted), some(v.Adopted)
 	r.Corrected, r.Kept, r.Left, r.InTheWay = some(v.Corrected), some(v.Kept), some(v.Left), []string{}
@@ -166,6 +182,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 		for _, p := range v.Conflict.Paths {
 			r.InTheWay = append(r.InTheWay, p.Path)
 		}
+		r.Created, r.Changed = without(r.Created, r.InTheWay), without(r.Changed, r.InTheWay)
 	}
 	if a.output == "json" {
 		err = a.json(r)
@@ -173,21 +190,38 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 		err = a.printPreview(r)
 	}
 	if err == nil && v.Conflict != nil {
-		return fmt.Errorf("%w: %w", agent.ErrRefused, v.Conflict)
+		return inTheWay(v.Conflict, o)
 	}
 	return err
 }
 
 func (a *app) printPreview(r previewed) error {
+	changed := slices.Sorted(slices.Values(slices.Concat(r.Changed, r.Corrected)))
+	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay) == 0 {
+		return a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation)
+	}
 	if err := a.printf("%s: generation %d would change %s: %s\n", r.Tenant, r.Generation, r.Dir,
-		countsText(len(r.Created), len(r.Changed), len(r.Deleted))); err != nil {
+		countsText(len(r.Created), len(changed), len(r.Deleted))); err != nil {
 		return err
 	}
-	return a.printPaths(map[string][]string{"+": r.Created, "~": append(r.Changed, r.Corrected...), "-": r.Deleted, "=": r.Adopted, "!": r.InTheWay})
+	if err := a.printPaths(map[string][]string{"+": r.Created, "~": changed, "-": r.Deleted, "=": r.Adopted, "!": r.InTheWay}); err != nil {
+		return err
+	}
+	for _, path := range r.Kept {
+		if err := a.printf("  %s would be kept under .confsyncd/kept\n", printable(path)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // some is list, never nil, so that it prints as [].
 func some(list []string) []string { return append([]string{}, list...) }
+
+// without returns the paths of list that are not in others.
+func without(list, others []string) []string {
+	return slices.DeleteFunc(list, func(path string) bool { return slices.Contains(others, path) })
+}
 
 // printable writes a path as it is, or quoted if it would not print.
 func printable(path string) string {

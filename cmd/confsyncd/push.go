@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -10,6 +11,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/publisher"
+	"github.com/confsyncd/confsyncd/internal/scan"
 )
 
 // pushed is what push prints with -o json, one object for each source.
@@ -40,8 +42,10 @@ func (a *app) pushCommand() *cobra.Command {
 		Short: "Publish once and exit",
 		Long: `Push commits the difference between a directory and the tenant, all of it or
 nothing, and exits: 0 also if there was nothing to commit, 5 if a guard or a path
-that cannot be published is in the way, 6 if the head is another publisher's.`,
-		Args: cobra.NoArgs,
+that cannot be published is in the way, 6 if the head is another publisher's.
+
+--dry-run lists what would be committed: + created, ~ changed, - deleted.`,
+		Args: arguments(),
 	}
 	flags := sourceFlags(cmd)
 	var p pushFlags
@@ -60,12 +64,7 @@ that cannot be published is in the way, 6 if the head is another publisher's.`,
 		if err != nil {
 			return err
 		}
-		for _, s := range sources {
-			if err := a.push(cmd.Context(), c, s, p); err != nil {
-				return err
-			}
-		}
-		return nil
+		return each(sources, func(s config.Source) error { return a.push(cmd.Context(), c, s, p) })
 	}
 	return cmd
 }
@@ -97,7 +96,10 @@ func (a *app) push(ctx context.Context, c *config.Config, s config.Source, f pus
 		commit, err = p.Push(ctx, po)
 		return err
 	})
-	if err := firstError(err, etcd.Close()); err != nil {
+	if errors.Is(err, scan.ErrRootMissing) {
+		err = fmt.Errorf("%w: %w; nothing is deleted: put the directory back, mount it, or correct --dir", publisher.ErrRefused, err)
+	}
+	if err := firstError(about("push", s.Tenant, s.Dir, err), etcd.Close()); err != nil {
 		return err
 	}
 	return a.printPushed(s, f, commit, time.Since(begin))
@@ -167,7 +169,7 @@ func (a *app) printPushed(s config.Source, f pushFlags, commit *publisher.Commit
 
 // printPaths prints paths with a sign before each, sorted by sign and then as they are.
 func (a *app) printPaths(lists map[string][]string) error {
-	for _, sign := range []string{"+", "~", "-", "=", "*", "!"} {
+	for _, sign := range []string{"+", "~", "-", "=", "!"} {
 		for _, path := range lists[sign] {
 			if err := a.printf("  %s %s\n", sign, printable(path)); err != nil {
 				return err

@@ -27,11 +27,14 @@ type app struct {
 	configPath, endpoints, cacert, cert, key, user string
 	prefix, tenant, stateDir, logLevel, logFormat  string
 	output                                         string
+
+	// origin names the environment variable that a global flag was taken from.
+	origin map[string]string
 }
 
 // run runs one command line and returns the exit code.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {
-	a := &app{out: out, err: errOut}
+	a := &app{out: out, err: errOut, origin: make(map[string]string)}
 	root := a.command()
 	root.SetArgs(args)
 	root.SetOut(out)
@@ -49,16 +52,17 @@ func (a *app) command() *cobra.Command {
 		Short: "Replicate a directory of configuration files to any number of hosts through etcd",
 		Long: `confsyncd replicates a directory of configuration files to any number of hosts
 through etcd. A publisher watches the directory and commits each change; an agent
-on each host applies it, whole or not at all.
-
-Try it out: confsyncd dev SOURCE TARGET`,
+on each host applies it, whole or not at all.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+		Args:          known,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return a.environment()
 		},
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		CompletionOptions:          cobra.CompletionOptions{DisableDefaultCmd: true},
+		SuggestionsMinimumDistance: 2,
+		DisableFlagsInUseLine:      true,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
@@ -80,21 +84,8 @@ Try it out: confsyncd dev SOURCE TARGET`,
 	root.AddCommand(a.publishCommand(), a.agentCommand(), a.pushCommand(), a.pullCommand(), a.statusCommand(),
 		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
 	a.addDev(root)
-	for _, c := range root.Commands() {
-		wrapArgs(c)
-	}
+	root.SetHelpCommand(helpCommand(root))
 	return root
-}
-
-// wrapArgs makes wrong arguments wrong use.
-func wrapArgs(c *cobra.Command) {
-	check := c.Args
-	c.Args = func(cmd *cobra.Command, args []string) error {
-		if err := check(cmd, args); err != nil {
-			return usage("%w; see \"%s --help\"", err, cmd.CommandPath())
-		}
-		return nil
-	}
 }
 
 // environment takes the global flags that were not given from the environment.
@@ -111,6 +102,7 @@ func (a *app) environment() error {
 					err = errors.Join(err, usage("%s: %w", name, setErr))
 				}
 				f.Changed = true
+				a.origin[f.Name] = name
 				return
 			}
 		}
@@ -122,44 +114,6 @@ func (a *app) environment() error {
 		err = errors.Join(err, usage("--user, CONFSYNCD_USER and ETCDCTL_USER take the name only: put the password into a file, and name that with password_file in %s", a.configPath))
 	}
 	return err
-}
-
-// given reports whether a global flag was given, or set in the environment.
-func (a *app) given(name string) bool { return a.flags.Changed(name) }
-
-// load reads the configuration file and lays the global flags over it. Without
-// --config a missing file is an empty one.
-func (a *app) load() (*config.Config, error) {
-	c, err := config.Load(a.configPath)
-	if errors.Is(err, os.ErrNotExist) && !a.given("config") {
-		c, err = config.Default(), nil
-	}
-	if err != nil {
-		return nil, configError{err}
-	}
-	for name, field := range map[string]*string{
-		"cacert": &c.Etcd.CAFile, "cert": &c.Etcd.CertFile, "key": &c.Etcd.KeyFile, "user": &c.Etcd.Username,
-		"prefix": &c.Etcd.Prefix, "log-level": &c.Log.Level, "log-format": &c.Log.Format,
-	} {
-		if a.given(name) {
-			*field = a.flags.Lookup(name).Value.String()
-		}
-	}
-	if a.given("endpoints") {
-		c.Etcd.Endpoints = strings.Split(a.endpoints, ",")
-	}
-	if a.given("state-dir") {
-		if c.StateDir, err = absolute(a.stateDir); err != nil {
-			return nil, err
-		}
-	}
-	if c.StateDir == "" {
-		return nil, configError{errors.New("state_dir: neither $XDG_STATE_HOME nor the home directory is known; give --state-dir")}
-	}
-	if faults := append(c.Check(), c.CheckFiles()...); len(faults) > 0 {
-		return nil, configError{faults}
-	}
-	return c, nil
 }
 
 // logger returns the logger for daemons, or for commands that are over soon: they say

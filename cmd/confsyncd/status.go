@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,6 +18,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
+
+// inSync is the state of a target that equalled the head when it was last looked at.
+const inSync = "in_sync"
 
 // status is what status prints with -o json.
 type status struct {
@@ -46,6 +51,7 @@ type sourceStatus struct {
 	State  string   `json:"state"`
 	Reason string   `json:"reason,omitempty"`
 	Held   []string `json:"held,omitempty"`
+	process
 }
 
 type targetStatus struct {
@@ -58,6 +64,14 @@ type targetStatus struct {
 	Behind     *uint64  `json:"behind"`     // generations; null if it cannot be told
 	Pending    uint64   `json:"pending,omitempty"`
 	Left       []string `json:"left,omitempty"`
+	process
+}
+
+// process tells who said what the state is, and when.
+type process struct {
+	Since   *time.Time `json:"since,omitempty"` // when it came to that state
+	PID     int        `json:"pid,omitempty"`
+	Running bool       `json:"running"`
 }
 
 func (a *app) statusCommand() *cobra.Command {
@@ -68,7 +82,7 @@ func (a *app) statusCommand() *cobra.Command {
 and for the sources and targets of this machine what they do and how far behind
 they are. It exits with 4 if etcd does not answer, and shows then what is known
 without it.`,
-		Args: cobra.NoArgs,
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
 			if err != nil {
@@ -177,7 +191,7 @@ func (a *app) sourceStatus(c *config.Config, reports []report.Report) []sourceSt
 	for _, r := range reports {
 		if r.Role == report.Source && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
 			known[r.Tenant+"\x00"+r.Dir] = true
-			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held})
+			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held, process: reporter(r)})
 		}
 	}
 	for _, s := range c.Sources {
@@ -197,7 +211,7 @@ func (a *app) targetStatus(c *config.Config, reports []report.Report) []targetSt
 	for _, r := range reports {
 		if r.Role == report.Target && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
 			known[r.Tenant+"\x00"+r.Dir] = true
-			list = append(list, journalState(targetStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason}))
+			list = append(list, journalState(targetStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, process: reporter(r)}))
 		}
 	}
 	for _, t := range c.Targets {
@@ -207,6 +221,16 @@ func (a *app) targetStatus(c *config.Config, reports []report.Report) []targetSt
 	}
 	slices.SortFunc(list, func(x, y targetStatus) int { return strings.Compare(x.Tenant+"\x00"+x.Dir, y.Tenant+"\x00"+y.Dir) })
 	return list
+}
+
+// reporter tells of the process that wrote a report. It may have ended since, killed
+// or not: then another process may have its number, but hardly under the same name.
+func reporter(r report.Report) process {
+	p := process{Since: &r.Time, PID: r.PID}
+	theirs, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", r.PID))
+	ours, ourErr := os.ReadFile("/proc/self/comm")
+	p.Running = err == nil && ourErr == nil && bytes.Equal(theirs, ours) && r.PID != os.Getpid()
+	return p
 }
 
 func (a *app) meant(tenant string) bool { return !a.given("tenant") || tenant == a.tenant }
@@ -235,5 +259,8 @@ func (t *targetStatus) compare(tenants []tenantStatus) {
 		}
 		behind := head.Generation - t.Generation
 		t.Behind = &behind
+		if behind > 0 && t.State == inSync {
+			t.State = "behind" // it is not told yet, or nobody runs to tell
+		}
 	}
 }

@@ -20,23 +20,23 @@ func (a *app) printStatus(s *status) error {
 	}
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	if len(s.Sources) > 0 {
-		fmt.Fprintf(w, "\nSOURCE\tTENANT\tSTATE\n")
+		fmt.Fprintf(w, "\nSOURCE\tTENANT\tSTATE\tSINCE\tPROCESS\n")
 		for _, x := range s.Sources {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.State)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.State, x.process)
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
-			why(&b, x.Dir, x.Reason, x.Held)
+			why(&b, x.Dir, x.Reason, "held back", x.Held)
 		}
 	}
 	if len(s.Targets) > 0 {
-		fmt.Fprintf(w, "\nTARGET\tTENANT\tSTATE\tGENERATION\tBEHIND\n")
+		fmt.Fprintf(w, "\nTARGET\tTENANT\tGENERATION\tBEHIND\tSTATE\tSINCE\tPROCESS\n")
 		for _, x := range s.Targets {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", printable(x.Dir), x.Tenant, x.State, x.Generation, x.behind())
+			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.Generation, x.behind(), x.State, x.process)
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Targets {
-			why(&b, x.Dir, x.Reason, nil)
+			why(&b, x.Dir, x.Reason, "left behind by the selection", x.left())
 		}
 	}
 	return a.printf("%s", b.String())
@@ -79,12 +79,36 @@ func (t targetStatus) behind() string {
 	return fmt.Sprint(*t.Behind)
 }
 
-// why writes what a source or target waits for.
-func why(b *strings.Builder, dir, reason string, held []string) {
+// left returns the paths that the selection has left behind, as they print.
+func (t targetStatus) left() []string {
+	words := make([]string, len(t.Left))
+	for i, path := range t.Left {
+		words[i] = printable(path)
+	}
+	return words
+}
+
+// String writes the columns SINCE and PROCESS.
+func (p process) String() string {
+	switch {
+	case p.Since == nil:
+		return "-\t-"
+	case p.Running:
+		return fmt.Sprintf("%s\tpid %d", ageText(time.Since(*p.Since)), p.PID)
+	}
+	return ageText(time.Since(*p.Since)) + "\tended"
+}
+
+// why writes what a source or target waits for, and which paths it leaves out.
+func why(b *strings.Builder, dir, reason, apart string, paths []string) {
 	if reason != "" {
 		fmt.Fprintf(b, "  %s: %s\n", printable(dir), reason)
 	}
-	for _, h := range held {
-		fmt.Fprintf(b, "    held back: %s\n", h)
+	const most = 10
+	for _, p := range paths[:min(len(paths), most)] {
+		fmt.Fprintf(b, "  %s: %s: %s\n", printable(dir), apart, p)
+	}
+	if more := len(paths) - most; more > 0 {
+		fmt.Fprintf(b, "  %s: %s: and %d more\n", printable(dir), apart, more)
 	}
 }

@@ -35,20 +35,21 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 	if err != nil {
 		return nil, err
 	}
-	before := a.target.State().Position
+	before := a.target.State()
 	plan, err := a.plan(version)
 	if err != nil {
 		return nil, err
 	}
 	result, err := a.target.Apply(ctx, plan, version)
 	if err != nil {
-		return nil, explain(err)
+		return nil, a.options.explain(err)
 	}
 	if err := a.target.Unaccept(); err != nil {
 		return nil, err
 	}
-	done := &Applied{Result: result, Position: version.Position(), From: before.Generation, Duration: time.Since(begin)}
-	if before == done.Position && result.Created+result.Changed+result.Deleted+result.Corrected == 0 {
+	done := &Applied{Result: result, Position: version.Position(), From: before.Position.Generation, Duration: time.Since(begin)}
+	after := a.target.State()
+	if before.Position == after.Position && before.Meta == after.Meta && result.Created+result.Changed+result.Deleted+result.Corrected == 0 {
 		return nil, nil
 	}
 	return done, nil
@@ -105,9 +106,11 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 }
 
 // explain adds what to do about it to an error of install that waits for an operator.
-func explain(err error) error {
+func (o Options) explain(err error) error {
 	var conflict *install.Conflict
 	switch {
+	case errors.As(err, &conflict) && o.ReplaceExisting:
+		return refuse(err, "move them away")
 	case errors.As(err, &conflict):
 		return refuse(err, `move them away, make them equal, or set existing = "replace" (pull --existing replace): what is replaced is kept under .confsyncd/kept`)
 	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested):

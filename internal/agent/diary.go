@@ -1,10 +1,12 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/report"
 )
@@ -62,6 +64,16 @@ func (d *diary) refused(err error) {
 	if d.state("holding", err.Error()) {
 		d.log.Error("holding: files are kept", "reason", err)
 	}
+}
+
+// unopened notes that the target cannot be opened. What another agent works on is
+// that one's to report.
+func (d *diary) unopened(err error) {
+	if !errors.Is(err, install.ErrLocked) {
+		d.refused(err)
+		return
+	}
+	d.trying.Failed(err)
 }
 
 // failing notes an error that may pass.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/report"
@@ -19,23 +21,35 @@ func Pull(ctx context.Context, o Options) (*Applied, error) {
 		done, err = a.apply(ctx, view)
 		return err
 	})
-	if o.StateDir != "" && !errors.Is(err, install.ErrLocked) {
-		r := report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir, State: "in_sync"}
-		switch {
-		case errors.Is(err, ErrRefused):
-			r.State, r.Reason = "holding", err.Error()
-		case err != nil:
-			r.State, r.Reason = "waiting", err.Error()
-		}
-		if reportErr := report.Write(o.StateDir, r); reportErr != nil {
-			o.Log.Warn("the target cannot be registered", "error", reportErr)
-		}
-	}
+	register(o, err)
 	return done, err
 }
 
-// Preview returns what Pull would do, and changes no file.
+// register notes the target in state_dir, if it is one or is about to become one, with
+// what became of it.
+func register(o Options, err error) {
+	var conflict *install.Conflict
+	_, _, stateErr := install.ReadState(o.Dir)
+	if stateErr != nil && !errors.As(err, &conflict) || o.StateDir == "" || errors.Is(err, install.ErrLocked) {
+		return
+	}
+	r := report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir, State: "in_sync"}
+	switch {
+	case errors.Is(err, ErrRefused):
+		r.State, r.Reason = "holding", err.Error()
+	case err != nil:
+		r.State, r.Reason = "waiting", err.Error()
+	}
+	if err := report.Write(o.StateDir, r); err != nil {
+		o.Log.Warn("the target cannot be registered", "error", err)
+	}
+}
+
+// Preview returns what Pull would do, and changes nothing.
 func Preview(ctx context.Context, o Options) (install.Preview, *store.Version, error) {
+	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		return previewOfNew(ctx, o)
+	}
 	var preview install.Preview
 	var version *store.Version
 	err := once(ctx, o, func(a *applier, view store.View) (err error) {
@@ -47,26 +61,51 @@ func Preview(ctx context.Context, o Options) (install.Preview, *store.Version, e
 			return err
 		}
 		preview, err = a.target.Check(plan)
-		return explain(err)
+		return o.explain(err)
 	})
 	return preview, version, err
 }
 
-// once opens the target and does something with the head. What is missing from etcd is
-// looked for twice, since a publisher may be cleaning up.
+// previewOfNew is Preview of a directory that is yet to be made.
+func previewOfNew(ctx context.Context, o Options) (install.Preview, *store.Version, error) {
+	var preview install.Preview
+	var version *store.Version
+	err := headTwice(ctx, o, func(view store.View) (err error) {
+		if version, err = o.Store.Resolve(ctx, store.Have{}, view); errors.Is(err, store.ErrNoHead) {
+			return ErrNothing
+		} else if err != nil {
+			return err
+		}
+		want, err := o.selects(version.Tree)
+		preview.Created = nil
+		for path := range want.All() {
+			preview.Created = append(preview.Created, path)
+		}
+		return err
+	})
+	return preview, version, err
+}
+
+// once opens the target and does something with the head.
 func once(ctx context.Context, o Options, do func(*applier, store.View) error) (err error) {
 	target, err := install.Open(o.installOptions())
 	if err != nil {
-		return explain(err)
+		return o.explain(err)
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
 	a := &applier{options: o, target: target}
+	return headTwice(ctx, o, func(view store.View) error { return do(a, view) })
+}
+
+// headTwice does something with the head, again while etcd is away. What is missing
+// from etcd is looked for twice, since a publisher may be cleaning up.
+func headTwice(ctx context.Context, o Options, do func(store.View) error) error {
 	var last *store.Head
 	var pace store.Backoff
 	for {
 		view, err := o.Store.View(ctx)
 		if err == nil {
-			err = do(a, view)
+			err = do(view)
 		}
 		switch {
 		case err == nil:

@@ -70,7 +70,7 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 // happens before.
 func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if err := a.openTarget(); err != nil {
-		a.diary.refused(err)
+		a.diary.unopened(err)
 		return openAgain
 	}
 	if view, ok := feed.Take(); ok {

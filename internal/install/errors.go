@@ -64,7 +64,11 @@ func (c *Conflict) Error() string {
 	if c.FirstContact {
 		b.WriteString("at first contact ")
 	}
-	fmt.Fprintf(&b, "%d paths are in the way", c.Total)
+	if c.Total == 1 {
+		b.WriteString("one path is in the way")
+	} else {
+		fmt.Fprintf(&b, "%d paths are in the way", c.Total)
+	}
 	const shown = 5
 	for i, p := range c.Paths {
 		if i == shown {

@@ -63,13 +63,13 @@ func (d *diary) write() {
 
 // busy notes that a busy file keeps us from publishing.
 func (d *diary) busy(err error) {
-	d.state("busy", "a busy file exists")
+	d.state("busy", err.Error())
 	if d.since.IsZero() {
 		d.since = time.Now()
 	}
 	if !d.warned && time.Since(d.since) > busyWarn {
 		d.warned = true
-		d.log.Warn("nothing is published", "reason", err, "remedy", "delete the file if nobody is at work")
+		d.log.Warn("nothing is published", "reason", err, "for", time.Since(d.since).Round(time.Second))
 	}
 }
 

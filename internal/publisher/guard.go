@@ -80,14 +80,14 @@ func refuseHeld(held []scan.Held) error {
 	}
 	for _, h := range held {
 		if h.Reason.Temporary() {
-			return fmt.Errorf("%w: %s", errHeldForNow, some(describe(held)))
+			return fmt.Errorf("%w: %s; %s", errHeldForNow, some(describe(held)), h.Reason.Remedy())
 		}
 	}
 	guard, remedy := "", held[0].Reason.Remedy()
 	if held[0].Reason == scan.TooLarge {
 		guard, remedy = "size", remedy+"; or publish it once with --allow size"
 	}
-	return refuse(guard, remedy, "%d paths cannot be published: %s", len(held), some(describe(held)))
+	return refuse(guard, remedy, "not everything can be published: %s", some(describe(held)))
 }
 
 func describe(held []scan.Held) []string {

@@ -93,8 +93,8 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 
 // busy returns errBusy while a busy file exists.
 func (p *Publisher) busy() error {
-	if path, age, busy := p.scanner.Busy(); busy {
-		return fmt.Errorf("%w: %q, for %v", errBusy, path, age.Round(time.Second))
+	if path, _, busy := p.scanner.Busy(); busy {
+		return fmt.Errorf("%w: %q; delete it if nobody is at work in %s", errBusy, path, p.options.Dir)
 	}
 	return nil
 }

@@ -80,6 +80,11 @@ func (p *Publisher) foundOn(head *store.Head, known store.Have) standing {
 	s := standing{head: head, founding: true, base: known.Tree, last: known.Position}
 	if s.last.Tenant.IsZero() {
 		rand.Read(s.last.Tenant[:]) // never fails, see crypto/rand
+	} else {
+		// Agents may have one commit more than is remembered: etcd had it, and this
+		// publisher was killed, or etcd was, before it knew. They follow a founding
+		// above that one only.
+		s.last.Generation++
 	}
 	if head != nil {
 		s.last.Generation = max(s.last.Generation, head.Position.Generation)

@@ -1,0 +1,26 @@
+//go:build !lean
+
+package main
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// TestJSONFieldsAreDocumented keeps docs/json.md complete.
+func TestJSONFieldsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/json.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, object := range []any{pushed{}, pulled{}, previewed{}, status{}, tenantStatus{}, sourceStatus{}, targetStatus{}, process{}, accepted{}, jsonFault{}} {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			if name != "" && !strings.Contains(string(doc), "`"+name+"`") {
+				t.Errorf("%T: docs/json.md does not know %q", object, name)
+			}
+		}
+	}
+}
