@@ -91,7 +91,8 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 	at := a.target.State().Position
 	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
 		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
-			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on, \"confsyncd accept %s\" just this one",
+			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on (with the highest generation that any host shows), "+
+			"\"confsyncd accept %s\" just this one",
 			at.Generation, at.Tenant, at.Generation, a.options.Dir))
 	}
 	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)

@@ -3,7 +3,6 @@ package agent
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -55,7 +54,7 @@ func (o Options) meta() journal.Meta {
 	if len(o.Paths) > 0 || o.StripPrefix != "" {
 		paths := slices.Clone(o.Paths)
 		slices.Sort(paths)
-		selection = fmt.Sprintf("paths %q strip_prefix %q", strings.Join(paths, " "), o.StripPrefix)
+		selection = fmt.Sprintf("paths %q strip_prefix %q", paths, o.StripPrefix)
 	}
 	return journal.Meta{Tenant: o.Tenant, Prefix: o.Prefix, Selection: selection, UID: int64(o.UID), GID: int64(o.GID)}
 }

@@ -73,7 +73,7 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 		a.diary.unopened(err)
 		return openAgain
 	}
-	if view, ok := feed.Take(); ok {
+	if view, ok := feed.Take(); ok && (!a.seen || view.Supersedes(a.view)) {
 		a.view, a.seen = view, true
 	}
 	if err := feed.Err(); err != nil || !a.seen {

@@ -25,6 +25,8 @@ type Options struct {
 	Address string
 	// NoFsync trades the data's safety for speed: for tests alone.
 	NoFsync bool
+	// Quota bounds the data in bytes; 0 is etcd's default.
+	Quota int64
 	Log     hclog.Logger
 }
 
@@ -41,6 +43,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	// A single member needs no patience with others.
 	cfg.TickMs, cfg.ElectionMs = 10, 100
 	cfg.UnsafeNoFsync = o.NoFsync
+	cfg.QuotaBackendBytes = o.Quota
 	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(logging.Zap(o.Log))
 	client := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
 	if o.Address != "" {

@@ -84,7 +84,7 @@ func contentOf(e diff.Entry) content { return content{e.Kind, e.Hash, e.Size} }
 // to be fetched.
 func (s *stage) fill(ctx context.Context, c Contents) error {
 	var want []diff.Entry
-	waiting := map[content][]int{}
+	waiting := map[diff.Hash][]int{} // a file and a symlink may be the same bytes
 	going := s.going()
 	for i, st := range s.w.steps {
 		if !st.staged() {
@@ -96,8 +96,7 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 			}
 			continue
 		}
-		key := contentOf(st.New)
-		from, ok := going[key]
+		from, ok := going[contentOf(st.New)]
 		if st.local {
 			from, ok = i, true
 		}
@@ -110,10 +109,10 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 				continue
 			}
 		}
-		if waiting[key] == nil {
+		if waiting[st.New.Hash] == nil {
 			want = append(want, st.New)
 		}
-		waiting[key] = append(waiting[key], i)
+		waiting[st.New.Hash] = append(waiting[st.New.Hash], i)
 	}
 	if len(want) == 0 {
 		return nil
@@ -122,20 +121,19 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 		if e.Size != int64(len(b)) || e.Hash != diff.Sum(b) {
 			return fmt.Errorf("stage: content %v does not match its hash", e.Hash)
 		}
-		key := contentOf(e)
-		for _, i := range waiting[key] {
+		for _, i := range waiting[e.Hash] {
 			if err := s.write(i, b); err != nil {
 				return err
 			}
 		}
-		delete(waiting, key)
+		delete(waiting, e.Hash)
 		return ctx.Err()
 	})
 	if err != nil {
 		return err
 	}
-	for key, steps := range waiting {
-		return fmt.Errorf("stage %q: its content %v was not provided", s.w.steps[steps[0]].Path, key.hash)
+	for hash, steps := range waiting {
+		return fmt.Errorf("stage %q: its content %v was not provided", s.w.steps[steps[0]].Path, hash)
 	}
 	return nil
 }

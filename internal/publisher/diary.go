@@ -2,6 +2,8 @@ package publisher
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,17 +34,22 @@ func newDiary(o Options) *diary {
 }
 
 // live notes that the head equals the directory, but for held paths.
-func (d *diary) live(held int) {
+func (d *diary) live(held int, degraded error) {
 	reason := ""
 	if held > 0 {
 		reason = fmt.Sprintf("%d paths are held back", held)
 	}
-	d.since, d.warned = time.Time{}, false
+	if degraded != nil {
+		reason = strings.TrimPrefix(reason+"; "+degraded.Error(), "; ")
+	}
 	d.state("live", reason)
 }
 
 // state notes what the source does, and why it waits if it does.
 func (d *diary) state(state, reason string) {
+	if state != "busy" {
+		d.since, d.warned = time.Time{}, false
+	}
 	if d.wrote && d.told.State == state && d.told.Reason == reason {
 		return
 	}
@@ -93,7 +100,9 @@ func (d *diary) held(held []scan.Held) {
 	}
 	d.paths = now
 	const most = 20
-	d.told.Held = describe(held[:min(len(held), most)])
+	if list := describe(held[:min(len(held), most)]); !slices.Equal(list, d.told.Held) {
+		d.told.Held, d.wrote = list, false
+	}
 }
 
 // committed notes a commit.

@@ -14,25 +14,31 @@ const smallTree = 20
 // guard returns ErrRefused if the changes look like an accident: a tree that is
 // emptied, a root that is not the one it was.
 func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Result) error {
-	had, gone := 0, deleted(changes)
-	for _, e := range base.All() {
-		if e.HasContent() {
-			had++
-		}
-	}
+	had, gone := files(base), deleted(changes)
 	if !p.allow.Root && p.root != nil && *p.root != found.Root && 2*common(base, changes) < base.Len() {
-		return refuse("root", "see that the right directory is mounted there; if it is, publish it with \"confsyncd push --allow root\"",
+		return refuse("root", "see that the right directory is mounted there; if it is, publish it with \"confsyncd push --allow root,delete\"",
 			"%s was replaced by a directory that has less than half of the committed paths", p.options.Dir)
 	}
 	if p.allow.Delete || gone == 0 {
 		return nil
 	}
-	emptied := gone == had && found.Tree.Len() == 0
+	emptied := gone == had && files(found.Tree) == 0
 	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
 		return nil
 	}
 	return refuse("delete", "if that is meant, publish it with \"confsyncd push --allow delete\"",
 		"%d of %d files would be deleted, more than max_delete = %.0f%%", gone, had, 100*p.options.MaxDelete)
+}
+
+// files counts the files and symlinks.
+func files(t diff.Tree) int {
+	n := 0
+	for _, e := range t.All() {
+		if e.HasContent() {
+			n++
+		}
+	}
+	return n
 }
 
 // deleted counts the files and symlinks that go away. One whose content reappears is

@@ -53,6 +53,9 @@ func (m *memory) load(o Options) error {
 	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		m.state, _, err = journal.Read(m.dir)
+		if errors.Is(err, journal.ErrNone) {
+			m.state, err = newState(o), nil // the other process is about to begin
+		}
 		if err != nil {
 			return fmt.Errorf("remembered commit: %w", err)
 		}
@@ -74,14 +77,26 @@ func (m *memory) load(o Options) error {
 	return nil
 }
 
-// begin makes a new memory with an instance of its own.
-func (m *memory) begin(o Options) error {
+// freeze makes the memory read only.
+func (m *memory) freeze() error {
+	if m.readOnly() {
+		return nil
+	}
+	err := m.journal.Close()
+	m.journal = nil
+	return err
+}
+
+// newState returns an empty memory with an instance of its own.
+func newState(o Options) journal.State {
 	var word [8]byte
 	rand.Read(word[:]) // never fails, see crypto/rand
-	return m.create(journal.State{Meta: journal.Meta{
+	return journal.State{Meta: journal.Meta{
 		Tenant: o.Tenant, Prefix: o.Prefix, Selection: o.Dir, Instance: hex.EncodeToString(word[:]), UID: -1, GID: -1,
-	}})
+	}}
 }
+
+func (m *memory) begin(o Options) error { return m.create(newState(o)) }
 
 // replace sets a damaged memory aside. The publisher is then as new: it holds if the
 // directory and the head differ.

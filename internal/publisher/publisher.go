@@ -25,6 +25,8 @@ type Publisher struct {
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
 	stood diff.Position
+	// reading is the path whose content was read last for a commit.
+	reading string
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.

@@ -28,8 +28,10 @@ type place struct {
 	options publisher.Options
 }
 
-func newPlace(t *testing.T) *place {
-	c := store.NewClient(store.Config{Endpoints: []string{devetcdtest.Start(t)}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
+func newPlace(t *testing.T) *place { return newPlaceAt(t, devetcdtest.Start(t)) }
+
+func newPlaceAt(t *testing.T, endpoint string) *place {
+	c := store.NewClient(store.Config{Endpoints: []string{endpoint}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
 	t.Cleanup(func() { c.Close() })
 	s := c.Tenant("prod")
 	return &place{T: t, store: s, options: publisher.Options{

@@ -38,6 +38,11 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 	}
 	defer memory.logClose(p.options.Log)
 	p.memory = memory
+	if po.DryRun {
+		if err := memory.freeze(); err != nil {
+			return nil, err
+		}
+	}
 	until := time.Now().Add(pushPatience)
 	var pace store.Backoff
 	for {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -18,11 +19,13 @@ import (
 const (
 	busyPoll    = 100 * time.Millisecond // a busy file may lie where no watch is
 	busyWarn    = 10 * time.Minute
-	changedPoll = 20 * time.Millisecond // a file changed while it was read
-	rootPoll    = time.Second
-	heldFirst   = 100 * time.Millisecond // closing a file raises no event
-	heldLast    = 2 * time.Second
-	never       = time.Duration(-1)
+	changedPoll = 20 * time.Millisecond // a file changed before it was read
+	// changedOften is after how many times that is worth a line.
+	changedOften = 50
+	rootPoll     = time.Second
+	heldFirst    = 100 * time.Millisecond // closing a file raises no event
+	heldLast     = 2 * time.Second
+	never        = time.Duration(-1)
 )
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
@@ -47,8 +50,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	g.Go(func() error {
 		d := daemon{
 			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
-			reading: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
-			keeping: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
+			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
+			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 		}
 		return d.loop(ctx)
 	})
@@ -78,7 +81,8 @@ type daemon struct {
 
 	dirty    watcher.Dirty
 	retrying store.Backoff
-	reading  *logging.Episode // errors of steps
+	changing int              // steps in a row that ended with scan.ErrChanged
+	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 }
 
@@ -109,7 +113,10 @@ func (d *daemon) loop(ctx context.Context) error {
 
 // note adds to what the next scan has to look at.
 func (d *daemon) note(more watcher.Dirty) {
-	d.dirty.All = d.dirty.All || more.All
+	if d.dirty.All || more.All {
+		d.dirty = watcher.Dirty{All: true}
+		return
+	}
 	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
 }
 
@@ -141,16 +148,19 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if ctx.Err() != nil && out.commit == nil {
 		return never
 	}
-	d.diary.held(out.held)
+	if out.scanned {
+		d.diary.held(out.held)
+	}
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
 	}
 	if err != nil {
-		return d.failed(ctx, err)
+		return d.failed(ctx, out.held, err)
 	}
-	d.reading.Ended()
+	d.changing = 0
+	d.troubles.Ended()
 	d.retrying.Reset()
-	d.diary.live(len(out.held))
+	d.diary.live(len(out.held), d.watcher.Degraded())
 	d.keep(ctx)
 	return heldWait(out.held)
 }
@@ -162,35 +172,50 @@ func (d *daemon) keep(ctx context.Context) {
 		d.keeping.Ended()
 	case ctx.Err() == nil:
 		d.keeping.Failed(err)
+		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
+			d.view = view // what was missing may have been compacted away
+		}
 	}
 }
 
 // failed notes why a step did not succeed, and returns when to try again.
-func (d *daemon) failed(ctx context.Context, err error) time.Duration {
+func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.Duration {
 	switch {
 	case errors.Is(err, errBusy):
 		d.diary.busy(err)
 		return busyPoll
 	case errors.Is(err, scan.ErrChanged):
-		return changedPoll
+		return d.changed(err)
 	case errors.Is(err, scan.ErrRootMissing):
 		d.diary.state("holding", err.Error()+"; nothing is deleted: put the directory back, or mount it")
 		return rootPoll
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
-		return never // either side must change
+		return heldWait(held) // else either side must change
 	case errors.Is(err, store.ErrLostRace):
 		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
 			d.view = view
 			return 0
 		}
 	}
-	d.reading.Failed(err)
+	d.troubles.Failed(err)
 	d.diary.state("waiting", err.Error())
 	if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
 		d.view = view
 	}
 	return d.retrying.Next()
+}
+
+// changed notes that a path changed between being scanned and being read, and returns
+// when to try again.
+func (d *daemon) changed(err error) time.Duration {
+	d.note(watcher.Dirty{Dirs: []string{diff.Parent(d.reading)}})
+	d.changing++
+	if d.changing > changedOften {
+		d.troubles.Failed(err)
+		return d.retrying.Next()
+	}
+	return changedPoll
 }
 
 // heldWait returns when to look again at held paths whose end raises no event.

@@ -33,7 +33,7 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 	}
 	if view.Head == nil {
 		if found := p.options.found; found != nil {
-			known.Position = *found
+			known = p.lead(*found, known)
 		}
 		return p.foundOn(nil, known), nil
 	}
@@ -43,7 +43,7 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 		if err := p.mayPush(head, takeOver); err != nil {
 			return standing{}, err
 		}
-		return p.foundOn(head, store.Have{Position: *found, Tree: known.Tree}), nil
+		return p.foundOn(head, p.lead(*found, known)), nil
 	}
 	switch {
 	case !known.Position.IsZero() && head.Position.Tenant != known.Position.Tenant && !takeOver && !p.ledOn(head):
@@ -73,6 +73,15 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 // from a backup has kept from before such a push lies below.
 func (p *Publisher) ledOn(head *store.Head) bool {
 	return head.Instance == p.memory.instance() && head.Position.Generation > p.memory.have().Position.Generation
+}
+
+// lead returns what a founding that an operator asked for follows: never less than what
+// is remembered of the same tenant id.
+func (p *Publisher) lead(found diff.Position, known store.Have) store.Have {
+	if known.Position.Tenant == found.Tenant && known.Position.Generation > found.Generation {
+		return known
+	}
+	return store.Have{Position: found, Tree: known.Tree}
 }
 
 // foundOn stands on what is remembered: the next commit is a founding.
@@ -120,7 +129,8 @@ func (p *Publisher) mayPush(head *store.Head, takeOver bool) error {
 // adopt stands on a head that this process did not write.
 func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
 	head := view.Head
-	if head.Digest != tree.Digest() {
+	equal := head.Digest == tree.Digest()
+	if !equal {
 		have := p.memory.have()
 		if have.Position.Tenant != head.Position.Tenant {
 			have = store.Have{}
@@ -131,7 +141,11 @@ func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) 
 		}
 		tree = v.Tree
 	}
-	if known := p.memory.state.Position; known != head.Position {
+	// What is known of another tenant id is given up only for what is committed: a guard
+	// may yet refuse.
+	known := p.memory.state.Position
+	final := known.IsZero() || known.Tenant == head.Position.Tenant || equal
+	if known != head.Position && final {
 		if err := p.memory.remember(head.Position, tree); err != nil {
 			return standing{}, err
 		}

@@ -33,10 +33,17 @@ func TestRead(t *testing.T) {
 			must(t, os.Rename(filepath.Join(d, "a"), filepath.Join(d, "x")))
 			link(t, d, "a", "x")
 		}, "a/b/f", file(0o644, "one"), scan.ErrChanged},
-		{"a file open for writing", func(t *testing.T, d string) {
+		{"a file open for writing that is still the same", func(t *testing.T, d string) {
 			w, err := os.OpenFile(filepath.Join(d, "a/b/f"), os.O_WRONLY, 0)
 			must(t, err)
 			closeAtEnd(t, w)
+		}, "a/b/f", file(0o644, "one"), nil},
+		{"a file that is being written", func(t *testing.T, d string) {
+			w, err := os.OpenFile(filepath.Join(d, "a/b/f"), os.O_WRONLY, 0)
+			must(t, err)
+			closeAtEnd(t, w)
+			_, err = w.WriteString("two")
+			must(t, err)
 		}, "a/b/f", file(0o644, "one"), scan.ErrChanged},
 		{"an unreadable file", func(t *testing.T, d string) {
 			must(t, os.Chmod(filepath.Join(d, "a/b/f"), 0))

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
@@ -16,8 +18,12 @@ const (
 	// txnBytes is how many bytes of packs go into one Txn: two packs. etcd takes
 	// 1.5 MiB.
 	txnBytes = 1 << 20
+	// txnPacks is how many packs go into one Txn. etcd takes 128 operations.
+	txnPacks = 64
 	// txnsInFlight is how many Txns of packs are under way at a time.
 	txnsInFlight = 3
+	// commitPatience is how long a commit is sent again and read back.
+	commitPatience = 30 * time.Second
 )
 
 // Draft is a commit in the making, on top of the head that was read: first its packs
@@ -27,6 +33,7 @@ type Draft struct {
 	base  *Head
 	group *errgroup.Group
 	ctx   context.Context // of the group
+	stop  context.CancelFunc
 
 	batch      []codec.Pack // not sent yet
 	batchBytes int
@@ -37,6 +44,7 @@ type Draft struct {
 // or Discard must be called to end what Stage starts.
 func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
 	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool)}
+	ctx, d.stop = context.WithCancel(ctx)
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	d.group.SetLimit(txnsInFlight)
 	return d
@@ -46,10 +54,10 @@ func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
 // turns out to fit there. It blocks while enough are under way.
 func (d *Draft) Stage(p codec.Pack) error {
 	if d.staged[p.Ref.Hash] {
-		return d.ctx.Err()
+		return context.Cause(d.ctx)
 	}
 	d.staged[p.Ref.Hash] = true
-	if d.batchBytes+len(p.Data) > txnBytes {
+	if d.batchBytes+len(p.Data) > txnBytes || len(d.batch) == txnPacks {
 		d.flush()
 	}
 	d.batch, d.batchBytes = append(d.batch, p), d.batchBytes+len(p.Data)
@@ -76,7 +84,10 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) error {
 			return err
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
-		if err == nil || !Temporary(err) || tries == breakAfter {
+		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
+			if errors.Is(err, rpctypes.ErrNoSpace) {
+				return fmt.Errorf("%w: etcd is out of space: compact and defragment it, then disarm its alarm: %w", ErrRefused, err)
+			}
 			if errors.Is(err, ErrAmbiguous) {
 				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 			}
@@ -99,17 +110,20 @@ func (s *Store) putOps(packs []codec.Pack) []clientv3.Op {
 // Discard ends a draft that is not to be committed.
 func (d *Draft) Discard() {
 	d.batch = nil
+	d.stop()
 	_ = d.group.Wait() // the draft failed already, or nobody wants to know
 }
 
 // Commit makes the record the tenant's head, in one Txn with it and with the packs
 // that are still at hand. record.Commit and the list's parts are filled in. It
-// returns once the outcome is known, however long that takes, or ctx ends.
+// returns the record's head, whatever is on top of it by now, once the outcome is
+// known, or gives up after commitPatience.
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
-// away before anything was sent, and ErrAmbiguous if ctx ended, or the head could no
-// longer be read or understood, with the outcome unknown.
+// away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
+// head could no longer be understood, with the outcome unknown. Then the head tells,
+// once it can be read again: a commit of one's own instance is one's own.
 func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error) {
 	data, err := d.store.coder.EncodeRecord(record, d.Stage)
 	if err != nil {
@@ -121,7 +135,9 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 	}
 	batch := d.batch
 	d.batch = nil
-	if err := d.group.Wait(); err != nil {
+	err = d.group.Wait()
+	d.stop()
+	if err != nil {
 		return nil, err
 	}
 	return d.store.commit(ctx, d.base, record, data, batch)
@@ -130,20 +146,31 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
 func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack) (*Head, error) {
 	var pace Backoff
+	until := time.Now().Add(commitPatience)
 	for {
-		head, err := s.sendCommit(ctx, base, record, data, packs)
+		head, err := s.nextHead(base, record)
+		if err != nil {
+			return nil, err
+		}
+		err = s.sendCommit(ctx, base, head, data, packs)
 		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
 			return head, err
 		}
 		// A lost race may be our own commit's second arrival.
-		now, mine, readErr := s.settle(ctx, record.Position())
+		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
 		case readErr != nil:
-			return nil, fmt.Errorf("%w: %w", ErrAmbiguous, readErr)
-		case mine:
+			return nil, fmt.Errorf("%w: %w: %w", ErrAmbiguous, err, readErr)
+		case mine && now.Position == head.Position:
 			return now, nil
+		case mine:
+			return head, nil // another's commit is on top of it
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
+		case errors.Is(err, rpctypes.ErrNoSpace):
+			return nil, fmt.Errorf("%w: etcd is out of space: compact and defragment it, then disarm its alarm: %w", ErrRefused, err)
+		case time.Now().After(until):
+			return nil, fmt.Errorf("%w: %w", ErrNotApplied, err)
 		}
 		// Only other fields of the head changed, or nothing was applied.
 		base = now
@@ -167,8 +194,9 @@ func generationOf(h *Head) uint64 {
 	return h.Position.Generation
 }
 
-// sendCommit sends the Txn once.
-func (s *Store) sendCommit(ctx context.Context, base *Head, r *codec.Record, data []byte, packs []codec.Pack) (*Head, error) {
+// nextHead returns the head that a record makes on top of base. Its modRevision is that
+// of the commit, once it was sent.
+func (s *Store) nextHead(base *Head, r *codec.Record) (*Head, error) {
 	next := codec.Head{Position: r.Position(), Digest: r.Digest, Publisher: r.Publisher, Instance: r.Instance}
 	if r.Founding {
 		next.Founding = r.Generation
@@ -179,12 +207,15 @@ func (s *Store) sendCommit(ctx context.Context, base *Head, r *codec.Record, dat
 	if err != nil {
 		return nil, err
 	}
-	ops := append(s.putOps(packs), clientv3.OpPut(s.keys.log(r.Generation), string(data)), clientv3.OpPut(s.keys.head(), string(raw)))
-	revision, err := s.swap(ctx, "commit", s.headIs(base), ops)
-	if err != nil {
-		return nil, err
-	}
-	return &Head{Head: next, raw: raw, modRevision: revision}, nil
+	return &Head{Head: next, raw: raw}, nil
+}
+
+// sendCommit sends the Txn once.
+func (s *Store) sendCommit(ctx context.Context, base, next *Head, data []byte, packs []codec.Pack) (err error) {
+	ops := append(s.putOps(packs), clientv3.OpPut(s.keys.log(next.Position.Generation), string(data)),
+		clientv3.OpPut(s.keys.head(), string(next.raw)))
+	next.modRevision, err = s.swap(ctx, "commit", s.headIs(base), ops)
+	return err
 }
 
 // headIs compares the head with the bytes that were read.
@@ -216,12 +247,12 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 	return revision, err
 }
 
-// settle reads the outcome of a commit, however often that takes.
-func (s *Store) settle(ctx context.Context, want diff.Position) (head *Head, mine bool, err error) {
+// settle reads the outcome of a commit, as often as it takes until then.
+func (s *Store) settle(ctx context.Context, want diff.Position, until time.Time) (head *Head, mine bool, err error) {
 	var pace Backoff
 	for {
 		head, mine, err = s.outcome(ctx, want)
-		if err == nil || !Temporary(err) {
+		if err == nil || !Temporary(err) || time.Now().After(until) {
 			return head, mine, err
 		}
 		if waitErr := pace.Wait(ctx); waitErr != nil {

@@ -17,6 +17,9 @@ import (
 )
 
 const (
+	// followLast bounds the wait between tries to follow, so that hosts are back well
+	// within 20 s.
+	followLast = 5 * time.Second
 	// recheck is how often the head is read besides the watch, which can die
 	// silently; jittered by a quarter.
 	recheck = 2 * time.Minute
@@ -46,8 +49,8 @@ func NewFeed() *Feed { return &Feed{changed: make(chan struct{}, 1)} }
 // Changed holds a token while there is something new to take.
 func (f *Feed) Changed() <-chan struct{} { return f.changed }
 
-// Take returns what was seen last, and forgets the records that came with it. ok is
-// false until the head was read once.
+// Take returns what was seen last, whether it is new or not, and forgets the records
+// that came with it. ok is false until the head was read once.
 func (f *Feed) Take() (v View, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,11 +89,24 @@ func (f *Feed) lost(err error) {
 	f.signal()
 }
 
-// revision returns the revision of what was seen last.
+// position returns the revision and head of what was seen last.
 func (f *Feed) position() (revision int64, head *Head) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.view.revision, f.view.Head
+}
+
+// confirm reports whether what was seen last is not older than now. If it is just the
+// same, what it holds is known to hold at now's revision too: reading there works even
+// after a compaction.
+func (f *Feed) confirm(now View) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.view.Head.Same(now.Head) {
+		f.view.revision = max(f.view.revision, now.revision)
+		return true
+	}
+	return f.view.revision >= now.revision
 }
 
 // add takes the events of one watch response. One revision is never split over
@@ -137,7 +153,7 @@ func (s *Store) Follow(ctx context.Context, f *Feed) error {
 		}
 		f.lost(err)
 		failing.Failed(err, "endpoints", s.client.Endpoints())
-		wait := pace.Next()
+		wait := min(pace.Next(), followLast)
 		if began {
 			// It worked until now; so it did for every other host, and all are back at
 			// the same time.
@@ -202,8 +218,8 @@ func (s *Store) watch(ctx context.Context, etcd *clientv3.Client, from View, f *
 			confirmed()
 		case len(resp.Events) > 0:
 			f.add(resp, s.keys.head())
+			newest = resp.Header.Revision
 		}
-		newest = resp.Header.Revision
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -233,15 +249,22 @@ func (s *Store) recheck(ctx context.Context, from View, f *Feed) error {
 		if err := sleep(ctx, recheck*3/4+rand.N(recheck/2)); err != nil {
 			return err
 		}
+		revision, _ := f.position()
 		now, err := s.View(ctx)
 		if err != nil {
 			return err
 		}
-		revision, head := f.position()
-		switch {
-		case now.cluster != from.cluster || now.revision < revision:
+		if now.cluster != from.cluster || now.revision < revision {
 			return fmt.Errorf("%w: its revision is %d after %d", errReplaced, now.revision, revision)
-		case !now.Head.Same(head) && (now.Head == nil || now.Head.modRevision > revision || head == nil):
+		}
+		if f.confirm(now) {
+			continue
+		}
+		// The event may be on its way.
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
+		if !f.confirm(now) {
 			return errSilent
 		}
 	}

@@ -122,7 +122,9 @@ func (s *Store) MakeKeyframe(ctx context.Context, view View) (*Head, error) {
 		return nil, err
 	}
 	draft.flush()
-	if err := draft.group.Wait(); err != nil {
+	err = draft.group.Wait()
+	draft.stop()
+	if err != nil {
 		return nil, err
 	}
 	next := head.Head

@@ -263,6 +263,15 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 	t.Fatal("never due")
 }
 
+func TestCommitWithMorePacksThanATxnHasOperations(t *testing.T) {
+	f := newFixture(t)
+	files := make(map[string]string)
+	for i := range 130 {
+		files[fmt.Sprintf("f%03d", i)] = strings.Repeat(fmt.Sprintf("option-%07d = off\n", i), codec.MaxPackContent/21)
+	}
+	f.mustCommit(nil, files, true)
+}
+
 func TestFollow(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)

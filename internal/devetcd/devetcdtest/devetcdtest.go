@@ -16,7 +16,13 @@ import (
 // not fsync.
 func Start(t testing.TB) string {
 	t.Helper()
-	s, err := devetcd.Start(context.Background(), devetcd.Options{Dir: t.TempDir(), NoFsync: true, Log: hclog.NewNullLogger()})
+	return StartSmall(t, 0)
+}
+
+// StartSmall is Start with a quota in bytes; 0 is etcd's default.
+func StartSmall(t testing.TB, quota int64) string {
+	t.Helper()
+	s, err := devetcd.Start(context.Background(), devetcd.Options{Dir: t.TempDir(), NoFsync: true, Quota: quota, Log: hclog.NewNullLogger()})
 	if err != nil {
 		t.Fatal(err)
 	}

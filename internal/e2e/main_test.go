@@ -1,0 +1,101 @@
+//go:build !lean
+
+package e2e
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+var (
+	killsFlag  = flag.Int("kills", 10, "how often agent and publisher are each killed")
+	outageFlag = flag.Duration("outage", 2*time.Second, "how long etcd is away")
+	seedFlag   = flag.Uint64("seed", 0, "seed of what is edited and when is killed; 0: a new one")
+
+	program string // path of the confsyncd that is tested
+)
+
+// TestMain builds the program, unless this process is to be an etcd server.
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(envDir); dir != "" {
+		os.Exit(serveEtcd(dir, os.Getenv(envAddress)))
+	}
+	flag.Parse()
+	os.Exit(buildAndRun(m))
+}
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "confsyncd-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // It is temporary.
+	program = filepath.Join(dir, "confsyncd")
+	out, err := exec.Command("go", "build", "-o", program, "../../cmd/confsyncd").CombinedOutput()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "build confsyncd: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// seed returns the run's seed, and tells it.
+func seed(t testing.TB) uint64 {
+	s := *seedFlag
+	if s == 0 {
+		s = rand.Uint64N(1 << 32)
+	}
+	t.Logf("seed %d (repeat with -seed %d)", s, s)
+	return s
+}
+
+// kills returns how often each process is to be killed.
+func kills() int {
+	if testing.Short() {
+		return max(1, *killsFlag/4)
+	}
+	return *killsFlag
+}
+
+// skipLong skips a test that takes more than a few seconds.
+func skipLong(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("takes long: left out with -short")
+	}
+}
+
+// eventually waits until what reports no error, and returns how long that took.
+func eventually(within time.Duration, what func() error) (time.Duration, error) {
+	begin := time.Now()
+	for {
+		err := what()
+		if err == nil {
+			return time.Since(begin), nil
+		}
+		if time.Since(begin) > within {
+			return within, fmt.Errorf("not within %v: %w", within, err)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// sleep waits for d, and reports whether ctx lasted as long.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,185 @@
+//go:build !lean
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
+)
+
+// TestSlowWriters edits beside writers that take their time, and looks that no
+// generation holds the half of what they write.
+func TestSlowWriters(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	source, target := l.host(t, "slow", "source"), l.host(t, "slow", "target")
+	big := compose(1, "big", 0o644, 5_000_000)
+	slow := []slowFile{
+		{path: "new", want: "a\nb\n", write: shell},
+		{path: "over", before: "before\n", want: "a\nb\n", write: shell},
+		{path: "big", want: big, write: pieces(big)},
+		{path: "bigover", before: "before\n", want: big, write: pieces(big)},
+	}
+	for _, f := range slow {
+		if f.before != "" {
+			if err := os.WriteFile(filepath.Join(source.dir, f.path), []byte(f.before), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := errors.Join(source.start("publish"), target.start("agent")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := eventually(within, func() error { return holds(filepath.Join(target.dir, "over"), "before\n") }); err != nil {
+		t.Fatalf("%v, publisher: %s\nagent: %s", err, tail(source.log), tail(target.log))
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var writers, readers errgroup.Group
+	for _, f := range slow {
+		writers.Go(func() error { return f.write(filepath.Join(source.dir, f.path)) })
+		readers.Go(func() error { return f.watch(ctx, target.dir) })
+	}
+	begin := time.Now()
+	arrived := editBeside(t, source.dir, target.dir, 900*time.Millisecond)
+	if err := writers.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d other edits arrived while the slow writers wrote for %.2f s", arrived, time.Since(begin).Seconds())
+	for _, f := range slow {
+		took, err := eventually(within, func() error { return holds(filepath.Join(target.dir, f.path), f.want) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s is there %.2f s after the last was done", f.path, took.Seconds())
+	}
+	cancel()
+	if err := readers.Wait(); err != nil {
+		t.Error(err)
+	}
+	for _, f := range slow {
+		f.checkRecords(t, l)
+	}
+}
+
+// slowFile is a file whose writer takes its time.
+type slowFile struct {
+	path, before, want string
+	write              func(name string) error
+}
+
+// shell writes as a script does.
+func shell(name string) error {
+	return exec.Command("/bin/sh", "-c", `(echo a; sleep 1; echo b) > "$1"`, "sh", name).Run()
+}
+
+// pieces writes in pieces over 1.5 s, in place.
+func pieces(content string) func(string) error {
+	return func(name string) error {
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		const n = 15
+		for i := range n {
+			if _, err := f.WriteString(content[len(content)*i/n : len(content)*(i+1)/n]); err != nil {
+				return errors.Join(err, f.Close())
+			}
+			time.Sleep(1500 * time.Millisecond / n)
+		}
+		return f.Close()
+	}
+}
+
+// watch looks at the target until ctx ends: the file is as it was before, or as a
+// whole, and never falls back.
+func (f slowFile) watch(ctx context.Context, target string) error {
+	done := false
+	for ctx.Err() == nil {
+		b, err := os.ReadFile(filepath.Join(target, f.path))
+		switch {
+		case err == nil && string(b) == f.want:
+			done = true
+		case done:
+			return errors.Join(fmt.Errorf("%s was whole, and then %d bytes", f.path, len(b)), err)
+		case errors.Is(err, fs.ErrNotExist) && f.before == "":
+		case err != nil:
+			return err
+		case f.before == "" || string(b) != f.before:
+			return fmt.Errorf("%s has %d bytes, neither the old nor all of the new: %.40q", f.path, len(b), b)
+		}
+		sleep(ctx, time.Millisecond)
+	}
+	return nil
+}
+
+// editBeside replaces a file again and again for a while, each time waiting until the
+// target has it, and returns how often.
+func editBeside(t *testing.T, source, target string, lasting time.Duration) (arrived int) {
+	t.Helper()
+	for begin := time.Now(); time.Since(begin) < lasting; arrived++ {
+		want := fmt.Sprintf("edit %d\n", arrived)
+		outside := source + ".new"
+		err := errors.Join(os.WriteFile(outside, []byte(want), 0o644), os.Rename(outside, filepath.Join(source, "other")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := eventually(time.Second, func() error { return holds(filepath.Join(target, "other"), want) }); err != nil {
+			t.Fatalf("an edit beside slow writers: %v", err)
+		}
+	}
+	return arrived
+}
+
+func holds(name, want string) error {
+	b, err := os.ReadFile(name)
+	if err == nil && string(b) != want {
+		err = fmt.Errorf("%s has %d bytes, want %d", name, len(b), len(want))
+	}
+	return err
+}
+
+// checkRecords looks at every generation in etcd.
+func (f slowFile) checkRecords(t *testing.T, l *lab) {
+	t.Helper()
+	resp, err := l.etcd.client(t).Get(t.Context(), "/confsyncd/slow/pub/log/", clientv3.WithPrefix())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, kv := range resp.Kvs {
+		r, err := codec.NewCoder().DecodeRecord(kv.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range r.List.Changes {
+			if c.Path != f.path {
+				continue
+			}
+			seen++
+			if n := c.New.Size; n != int64(len(f.want)) && (f.before == "" || n != int64(len(f.before))) {
+				t.Errorf("generation %d has %s with %d bytes: neither the old nor all of the new", r.Generation, f.path, n)
+			}
+		}
+	}
+	want := 1
+	if f.before != "" {
+		want = 2
+	}
+	if seen != want {
+		t.Errorf("%s was published %d times in %d generations, want %d", f.path, seen, len(resp.Kvs), want)
+	}
+}
