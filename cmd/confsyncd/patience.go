@@ -41,6 +41,9 @@ func withPatience(ctx context.Context, c *store.Client, do func(context.Context)
 	cause := context.Cause(ctx)
 	cancel(nil)
 	<-watched
+	if errors.Is(err, store.ErrAmbiguous) && errors.Is(cause, errEtcdAway) {
+		return fmt.Errorf("%w; the commit may have been made or not: \"confsyncd status\" tells, once etcd answers", cause)
+	}
 	if err != nil && errors.Is(cause, errEtcdAway) {
 		return cause
 	}

@@ -27,7 +27,7 @@ type Options struct {
 	NoFsync bool
 	// Quota bounds the data in bytes; 0 is etcd's default.
 	Quota int64
-	Log     hclog.Logger
+	Log   hclog.Logger
 }
 
 // Server is a running etcd with one member.

@@ -86,7 +86,7 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) error {
 		// Nothing refers to the packs yet: given up, they are only garbage.
 		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
 			if errors.Is(err, rpctypes.ErrNoSpace) {
-				return fmt.Errorf("%w: etcd is out of space: compact and defragment it, then disarm its alarm: %w", ErrRefused, err)
+				return errNoSpace
 			}
 			if errors.Is(err, ErrAmbiguous) {
 				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
@@ -168,7 +168,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, rpctypes.ErrNoSpace):
-			return nil, fmt.Errorf("%w: etcd is out of space: compact and defragment it, then disarm its alarm: %w", ErrRefused, err)
+			return nil, errNoSpace
 		case time.Now().After(until):
 			return nil, fmt.Errorf("%w: %w", ErrNotApplied, err)
 		}

@@ -41,6 +41,10 @@ var (
 	ErrDamaged = errors.New("damaged in etcd")
 )
 
+// errNoSpace is what becomes of a write once it is known that it was not applied for
+// lack of space.
+var errNoSpace = fmt.Errorf("%w: it is out of space: compact and defragment it, then disarm its alarm: %w", ErrRefused, rpctypes.ErrNoSpace)
+
 // classify wraps err with what became of the call. A write may have been applied
 // although an error came: clientv3 sends a Txn again when a proxy answers Canceled
 // or DeadlineExceeded, and Unavailable, Internal, Unknown and NoSpace may come
