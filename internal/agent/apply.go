@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -26,6 +27,10 @@ func refuse(cause error, remedy string) error {
 type applier struct {
 	options Options
 	target  *install.Target
+	// refused is the version that install refused last, from the position refusedAt, so
+	// that looking again whether a file is still in the way asks nothing of etcd.
+	refused   *store.Version
+	refusedAt diff.Position
 }
 
 // apply brings the target to the view's head. It returns nil if it is there already.
@@ -40,9 +45,13 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 	if err != nil {
 		return nil, err
 	}
+	a.refused = nil
 	result, err := a.target.Apply(ctx, plan, version)
+	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
+		a.refused, a.refusedAt = version, a.target.State().Position
+	}
 	if err != nil {
-		return nil, a.options.explain(err)
+		return nil, err
 	}
 	if err := a.target.Unaccept(); err != nil {
 		return nil, err
@@ -63,6 +72,9 @@ func (a *applier) plan(v *store.Version) (install.Plan, error) {
 // resolve works out the version at the head.
 func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version, error) {
 	state := a.target.State()
+	if a.refused != nil && a.refused.Head.Same(view.Head) && a.refusedAt == state.Position {
+		return a.refused, nil
+	}
 	have := store.Have{Position: state.Position, Tree: state.All}
 	if m := a.options.meta(); state.Meta.Tenant != m.Tenant || state.Meta.Prefix != m.Prefix {
 		have = store.Have{} // the operator points the target at another tenant
@@ -91,7 +103,7 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 	at := a.target.State().Position
 	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
 		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
-			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on (with the highest generation that any host shows), "+
+			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on (the highest generation that any host shows is the one to name), "+
 			"\"confsyncd accept %s\" just this one",
 			at.Generation, at.Tenant, at.Generation, a.options.Dir))
 	}
