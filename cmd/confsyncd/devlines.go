@@ -75,6 +75,8 @@ func (d *devLines) run(ctx context.Context) error {
 	applied := devApply{}
 	printed := uint64(0)
 	synced := d.synced
+	overdue := time.NewTimer(time.Hour)
+	defer overdue.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -85,6 +87,7 @@ func (d *devLines) run(ctx context.Context) error {
 			if printed == 0 {
 				printed = applied.From
 			}
+		case <-overdue.C:
 		case g := <-synced:
 			synced = nil
 			if applied.at.IsZero() && len(d.apply) == 0 {
@@ -95,8 +98,9 @@ func (d *devLines) run(ctx context.Context) error {
 		}
 		for g := printed + 1; g <= applied.Position.Generation; g++ {
 			c, ok := commits[g]
-			if !ok && applied.at.Add(time.Second).After(time.Now()) && g == applied.Position.Generation {
-				break // the publisher is about to tell
+			if wait := time.Until(applied.at.Add(time.Second)); !ok && wait > 0 {
+				overdue.Reset(wait) // the publisher is about to tell, if the commit is its own
+				break
 			}
 			if err := d.print(g, c, ok, applied); err != nil {
 				return err
@@ -108,7 +112,7 @@ func (d *devLines) run(ctx context.Context) error {
 }
 
 func (d *devLines) print(generation uint64, c devCommit, known bool, done devApply) error {
-	line := fmt.Sprintf("%s  generation %d  ", time.Now().Format("15:04:05"), generation)
+	line := fmt.Sprintf("%s  generation %d  ", done.at.Format("15:04:05"), generation)
 	switch {
 	case !known:
 		line += fmt.Sprintf("%s  %s", countsText(done.Created, done.Changed, done.Deleted), bytesText(done.Bytes))

@@ -47,7 +47,7 @@ func (a *app) load() (*config.Config, error) {
 		return nil, usageError{a.named(faults, overlays)}
 	}
 	if faults := c.CheckFiles(); len(faults) > 0 {
-		return nil, configError{a.named(faults, overlays)}
+		return nil, configError{fmt.Errorf("%s:\n%w", a.configPath, a.named(faults, overlays))}
 	}
 	return c, nil
 }

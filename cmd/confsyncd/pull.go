@@ -197,7 +197,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 
 func (a *app) printPreview(r previewed) error {
 	changed := slices.Sorted(slices.Values(slices.Concat(r.Changed, r.Corrected)))
-	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay) == 0 {
+	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay)+len(r.Left) == 0 {
 		return a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation)
 	}
 	if err := a.printf("%s: generation %d would change %s: %s\n", r.Tenant, r.Generation, r.Dir,
@@ -206,6 +206,11 @@ func (a *app) printPreview(r previewed) error {
 	}
 	if err := a.printPaths(map[string][]string{"+": r.Created, "~": changed, "-": r.Deleted, "=": r.Adopted, "!": r.InTheWay}); err != nil {
 		return err
+	}
+	for _, path := range r.Left {
+		if err := a.printf("  %s would be left behind by the selection\n", printable(path)); err != nil {
+			return err
+		}
 	}
 	for _, path := range r.Kept {
 		if err := a.printf("  %s would be kept under .confsyncd/kept\n", printable(path)); err != nil {

@@ -254,6 +254,14 @@ func journalState(t targetStatus) targetStatus {
 // compare works out how far behind the head a target is.
 func (t *targetStatus) compare(tenants []tenantStatus) {
 	for _, head := range tenants {
+		if head.Tenant == t.Tenant && head.Generation > 0 && t.Generation > 0 && t.TenantID != head.TenantID {
+			if t.State == inSync {
+				t.State = "unknown" // nobody runs to tell
+			}
+			if t.Reason == "" {
+				t.Reason = "the tenant in etcd has the id " + head.TenantID + ", the target is of " + t.TenantID
+			}
+		}
 		if head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
 			continue
 		}

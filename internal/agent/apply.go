@@ -103,9 +103,9 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 	at := a.target.State().Position
 	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
 		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
-			"if none does, \"confsyncd push --found %v:%d\" at the publisher leads all hosts on (the highest generation that any host shows is the one to name), "+
+			"if none does, \"confsyncd push --tenant %s --dir DIR --found %v:%d\" at the publisher leads all hosts on (the highest generation that any host shows is the one to name), "+
 			"\"confsyncd accept %s\" just this one",
-			at.Generation, at.Tenant, at.Generation, a.options.Dir))
+			at.Generation, a.options.Tenant, at.Tenant, at.Generation, a.options.Dir))
 	}
 	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)
 	if err != nil {
@@ -125,7 +125,7 @@ func (o Options) explain(err error) error {
 	case errors.As(err, &conflict) && o.ReplaceExisting:
 		return refuse(err, "move them away")
 	case errors.As(err, &conflict):
-		return refuse(err, `move them away, make them equal, or set existing = "replace" (pull --existing replace): what is replaced is kept under .confsyncd/kept`)
+		return refuse(err, `move them away, make them equal, or set existing = "replace" (or stop the agent and pull --existing replace): what is replaced is kept under .confsyncd/kept`)
 	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}

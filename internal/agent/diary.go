@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -33,6 +34,9 @@ func (d *diary) state(state, reason string) bool {
 	if d.wrote && d.told.State == state && d.told.Reason == reason {
 		return false
 	}
+	if d.told.State != state {
+		d.told.Time = time.Now()
+	}
 	d.told.State, d.told.Reason, d.wrote = state, reason, true
 	if d.options.StateDir != "" {
 		if err := report.Write(d.options.StateDir, d.told); err != nil {
@@ -47,7 +51,8 @@ func (d *diary) away(err error, generation uint64) {
 	if err == nil {
 		return // not asked yet
 	}
-	if d.state("waiting", "etcd cannot be followed: "+err.Error()) {
+	again := d.wrote && d.told.State == "waiting"
+	if d.state("waiting", "etcd cannot be followed: "+err.Error()) && !again {
 		d.log.Warn("etcd is away: files are kept, and it is tried again", "generation", generation)
 	}
 }

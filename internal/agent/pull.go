@@ -88,6 +88,12 @@ func previewOfNew(ctx context.Context, o Options) (install.Preview, *store.Versi
 
 // once opens the target and does something with the head.
 func once(ctx context.Context, o Options, do func(*applier, store.View) error) (err error) {
+	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
+		// The directory is made for something only.
+		if err := headTwice(ctx, o, published); err != nil {
+			return err
+		}
+	}
 	target, err := install.Open(o.installOptions())
 	if err != nil {
 		return o.explain(err)
@@ -95,6 +101,14 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 	defer func() { err = errors.Join(err, target.Close()) }()
 	a := &applier{options: o, target: target}
 	return headTwice(ctx, o, func(view store.View) error { return do(a, view) })
+}
+
+// published returns ErrNothing while there is no head.
+func published(v store.View) error {
+	if v.Head == nil && v.Err == nil {
+		return ErrNothing
+	}
+	return nil
 }
 
 // headTwice does something with the head, again while etcd is away. What is missing

@@ -145,9 +145,13 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
-	c, err := Parse(data)
-	if err != nil {
-		return nil, fmt.Errorf("%s:\n%w", path, err)
+	c, faults := parse(data)
+	if len(faults) > 0 {
+		if c != nil {
+			// All at once. Without other faults the caller looks, once flags are laid over.
+			faults = append(faults, c.CheckFiles()...).sorted()
+		}
+		return nil, fmt.Errorf("%s:\n%w", path, faults)
 	}
 	return c, nil
 }
@@ -156,6 +160,16 @@ func Load(path string) (*Config, error) {
 // nothing but the text, and at the environment for the default state
 // directory; CheckFiles looks at the disk. The error is of type Faults.
 func Parse(data []byte) (*Config, error) {
+	c, faults := parse(data)
+	if len(faults) > 0 {
+		return nil, faults
+	}
+	return c, nil
+}
+
+// parse is Parse. With faults the configuration, if there is any, lacks the values
+// that they are about.
+func parse(data []byte) (*Config, Faults) {
 	if len(data) > maxFile {
 		return nil, Faults{{Problem: "the file is larger than 256 KiB", Remedy: "name a confsyncd configuration file"}}
 	}
@@ -176,10 +190,7 @@ func Parse(data []byte) (*Config, error) {
 	faults = append(faults, r.faults...)
 	faults = append(faults, r.withoutRejected(c.Check())...)
 	faults = append(faults, missedByUs(data, faults)...)
-	if len(faults) > 0 {
-		return nil, faults.sorted()
-	}
-	return c, nil
+	return c, faults.sorted()
 }
 
 // Check returns every fault of the configuration's values, and nil if there is

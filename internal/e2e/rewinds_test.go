@@ -66,13 +66,16 @@ func (f *fleet) offline(name string) *host {
 	return h
 }
 
-// edit replaces a few files, and changes no path.
+// edit replaces a few files, as one generation, and changes no path.
 func (f *fleet) edit() {
 	f.t.Helper()
+	hold := filepath.Join(f.source.dir, ".confsyncd-hold")
+	f.do(os.WriteFile(hold, nil, 0o600))
 	files := f.w.paths(func(n node) bool { return n.mode.Type() != fs.ModeDir })
 	for range 5 {
 		f.do(f.w.put(f.w.pick(files)))
 	}
+	f.do(os.Remove(hold))
 }
 
 // commit edits, and waits until the hosts have it.
@@ -256,6 +259,14 @@ func words(t *testing.T, reason, command string) []string {
 	return strings.Fields(found[1])
 }
 
+// found returns the last words of the remedy that names push --found: those that only
+// the host knows.
+func found(t *testing.T, reason string) []string {
+	t.Helper()
+	w := words(t, reason, "push")
+	return w[len(w)-2:]
+}
+
 // TestMemoryLost takes both etcd's data and the publisher's memory away.
 func TestMemoryLost(t *testing.T) {
 	t.Parallel()
@@ -271,29 +282,29 @@ func TestMemoryLost(t *testing.T) {
 		f.lose()
 		f.edit()
 		reason := f.refused(f.running[0], "tenant id")
-		line := logged(t, f.running[0].log, within, "holding: files are kept", "push --found")
+		line := logged(t, f.running[0].log, within, "holding: files are kept", "--found")
 		t.Logf("status: %s\nlog: %s", reason, line)
 		if _, err := equal(was, f.running[0].dir, 0); err != nil {
 			t.Errorf("files were not kept: %v", err)
 		}
 		low := d.run(t, "pull")
-		if low.code != 5 || !strings.Contains(low.err, "push --found") {
+		if low.code != 5 || !strings.Contains(low.err, "--found") {
 			t.Errorf("pull: %v", low)
 		}
 		// Whose directory is published is the operator's to know; the rest is in the
 		// messages. Another publisher is told what it needs besides.
-		found := words(t, low.err, "push")
-		if r := f.source.run(t, "push", append(found[1:], "--publisher", "other")...); r.code != 6 || !strings.Contains(r.err, "--take-over") {
+		led := found(t, low.err)
+		if r := f.source.run(t, "push", append(led, "--publisher", "other")...); r.code != 6 || !strings.Contains(r.err, "--take-over") {
 			t.Errorf("push by another name: %v", r)
 		}
 		// A host that was behind names too low a generation; the other's goes on refusing.
-		f.source.must(t, "push", found[1:]...)
+		f.source.must(t, "push", led...)
 		reason = f.refused(f.running[0], "rewound")
-		found = words(t, reason, "push")
-		if want := fmt.Sprintf(":%d", generation); !strings.HasSuffix(found[2], want) {
-			t.Errorf("the remedy is %q, want %q at the end", found, want)
+		led = found(t, reason)
+		if want := fmt.Sprintf(":%d", generation); !strings.HasSuffix(led[1], want) {
+			t.Errorf("the remedy is %q, want %q at the end", led, want)
 		}
-		t.Logf("%s", f.source.must(t, "push", append(found[1:], "--publisher", "other", "--take-over")...).out)
+		t.Logf("%s", f.source.must(t, "push", append(led, "--publisher", "other", "--take-over")...).out)
 		took := f.equal("led on", f.running...)
 		t.Logf("push --found: a follows after %.2f s", took)
 		f.edit()

@@ -182,7 +182,7 @@ func TestApply(t *testing.T) {
 			want:   files{"a": "644 a", "b": "->b", "c": "644 c", "d": "755/", "d/f": "644 f", "e": "644 x"},
 			set:    func(o *Options, _ *Plan) { o.ReplaceExisting = true },
 			kept:   files{"a": "640 mine", "b": "->mine", "d": "644 d"},
-			result: Result{Created: 5, Adopted: 1, Kept: 3},
+			result: Result{Created: 1, Changed: 4, Adopted: 1, Kept: 3},
 		},
 		"even then a filled directory is in the way of a file": {
 			meddle: put(files{"c": "755/", "c/mine": "644 x"}), want: files{"c": "644 c"},
@@ -195,7 +195,7 @@ func TestApply(t *testing.T) {
 		"later, a new path whose file exists is replaced and kept where that is allowed": {
 			before: files{"a": "644 a"}, meddle: put(files{"b": "644 mine"}), want: files{"a": "644 c", "b": "644 b"},
 			set:  func(o *Options, _ *Plan) { o.ReplaceExisting = true },
-			kept: files{"b": "644 mine"}, result: Result{Changed: 1, Created: 1, Kept: 1},
+			kept: files{"b": "644 mine"}, result: Result{Changed: 2, Kept: 1},
 		},
 		"later, a new path whose file is equal is adopted": {
 			before: files{"a": "644 a"}, meddle: put(files{"b": "644 b"}), want: files{"a": "644 a", "b": "644 b"},

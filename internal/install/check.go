@@ -1,5 +1,7 @@
 package install
 
+import "github.com/confsyncd/confsyncd/internal/diff"
+
 // Preview is what an apply would do, by path.
 type Preview struct {
 	Created, Changed, Deleted, Adopted, Corrected []string
@@ -76,7 +78,7 @@ func (s step) outcome() outcome {
 		return adopted
 	case s.act == nothing, s.opened:
 		return unchanged
-	case s.Created():
+	case s.Created() && s.found.kind == diff.None:
 		return created
 	case s.Old == s.New || s.local:
 		return corrected

@@ -107,8 +107,8 @@ func (t *Target) admit(s journal.State, p Plan) error {
 		return nil
 	case from.Tenant != to.Tenant:
 		if s.Meta.Tenant == p.Meta.Tenant && s.Meta.Prefix == p.Meta.Prefix {
-			return fmt.Errorf("%w: %q has tenant id %v, tenant %q now has %v; if that is meant, forget the target",
-				ErrForeignTenant, t.o.Dir, from.Tenant, p.Meta.Tenant, to.Tenant)
+			return fmt.Errorf("%w: %q has tenant id %v, tenant %q now has %v; if that is meant, \"confsyncd accept %s\" lets it go on",
+				ErrForeignTenant, t.o.Dir, from.Tenant, p.Meta.Tenant, to.Tenant, t.o.Dir)
 		}
 		return nil
 	case to.Generation <= from.Generation:

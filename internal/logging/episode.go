@@ -46,7 +46,7 @@ func (e *Episode) Failed(err error, args ...any) {
 		return
 	default:
 		e.gap = min(3*e.gap, lastGap)
-		e.log.Warn(e.subject+" still fails", append(args, "error", err, "times", e.count, "for", now.Sub(e.since).Round(time.Second))...)
+		e.log.Warn(e.subject+" still fails", append(args, "error", err, "times", e.count, "for", now.Sub(e.since).Round(time.Second).String())...)
 	}
 	e.next = now.Add(e.gap)
 }
@@ -58,6 +58,6 @@ func (e *Episode) Ended() {
 	if e.count == 0 {
 		return
 	}
-	e.log.Info(e.subject+" works again", "times", e.count, "for", time.Since(e.since).Round(time.Millisecond))
+	e.log.Info(e.subject+" works again", "times", e.count, "for", time.Since(e.since).Round(time.Millisecond).String())
 	e.count = 0
 }

@@ -58,6 +58,9 @@ func (d *diary) state(state, reason string) {
 	} else if d.told.State == "holding" && state == "live" {
 		d.log.Info("live again", "path", d.options.Dir)
 	}
+	if d.told.State != state {
+		d.told.Time = time.Now()
+	}
 	d.told.State, d.told.Reason, d.wrote = state, reason, true
 	d.write()
 }
@@ -76,7 +79,7 @@ func (d *diary) busy(err error) {
 	}
 	if !d.warned && time.Since(d.since) > busyWarn {
 		d.warned = true
-		d.log.Warn("nothing is published", "reason", err, "for", time.Since(d.since).Round(time.Second))
+		d.log.Warn("nothing is published", "reason", err, "for", time.Since(d.since).Round(time.Second).String())
 	}
 }
 
@@ -89,8 +92,7 @@ func (d *diary) held(held []scan.Held) {
 		}
 		now[h.Path] = h.Reason
 		if d.paths[h.Path] != h.Reason {
-			d.log.Warn("held back: its committed version stays", "path", h.Path, "reason", h.Reason.String(), "error", h.Err,
-				"for", time.Since(h.Since).Round(time.Second), "remedy", h.Reason.Remedy())
+			d.log.Warn("held back: its committed version stays", heldArgs(h)...)
 		}
 	}
 	for path := range d.paths {
@@ -103,6 +105,18 @@ func (d *diary) held(held []scan.Held) {
 	if list := describe(held[:min(len(held), most)]); !slices.Equal(list, d.told.Held) {
 		d.told.Held, d.wrote = list, false
 	}
+}
+
+// heldArgs are the fields of a line about a held path.
+func heldArgs(h scan.Held) []any {
+	args := []any{"path", h.Path, "reason", h.Reason.String(), "remedy", h.Reason.Remedy()}
+	if h.Err != nil {
+		args = append(args, "error", h.Err)
+	}
+	if h.Reason.Temporary() {
+		args = append(args, "for", time.Since(h.Since).Round(time.Second).String())
+	}
+	return args
 }
 
 // committed notes a commit.

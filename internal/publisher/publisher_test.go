@@ -282,7 +282,7 @@ func TestRun(t *testing.T) {
 		p.write("a", "half")
 		p.write("b", "half")
 		before, _ := p.head()
-		time.Sleep(300 * time.Millisecond) // longer than settle and the poll for busy files
+		awaitReport(t, p.options.StateDir, "busy")
 		if now, _ := p.head(); now.Position() != before.Position() {
 			t.Fatal("published beside a busy file")
 		}

@@ -38,7 +38,8 @@ type Report struct {
 	// Held lists paths that are not published, with their reasons; the first of them.
 	Held []string `json:"held,omitempty"`
 	// PID is the process that wrote the report; that it runs is not said.
-	PID  int       `json:"pid"`
+	PID int `json:"pid"`
+	// Time is when it came to the state.
 	Time time.Time `json:"time"`
 }
 
@@ -52,10 +53,13 @@ func Key(role, prefix, tenant, dir string) string {
 	return hex.EncodeToString(h[:8])
 }
 
-// Write stores r in place of the last report on the same directory. Time and PID are
-// filled in.
+// Write stores r in place of the last report on the same directory. PID is filled in,
+// and Time if it is zero.
 func Write(stateDir string, r Report) error {
-	r.Time, r.PID = time.Now().UTC().Truncate(time.Millisecond), os.Getpid()
+	if r.Time.IsZero() {
+		r.Time = time.Now()
+	}
+	r.Time, r.PID = r.Time.UTC().Truncate(time.Millisecond), os.Getpid()
 	b, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return fmt.Errorf("report: %w", err)
