@@ -295,8 +295,8 @@ func (s *Store) positionAt(ctx context.Context, generation uint64, revision int6
 }
 
 // Holds reports whether the history at the view still holds the position. A record
-// that is no longer there, below the head, counts as held: old records are removed
-// in time.
+// that is not there, below the head, counts as held: it may have been removed for its
+// age.
 func (s *Store) Holds(ctx context.Context, view View, p diff.Position) (bool, error) {
 	switch {
 	case view.Head == nil || view.Head.Position.Tenant != p.Tenant || view.Head.Position.Generation < p.Generation:
