@@ -77,6 +77,9 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 		a.view, a.seen = view, true
 	}
 	if err := feed.Err(); err != nil || !a.seen {
+		if err := a.applier.target.Recover(); err != nil {
+			return a.failed(ctx, err)
+		}
 		a.diary.away(err, a.applier.target.State().Position.Generation)
 		return never // the feed wakes us
 	}

@@ -34,15 +34,38 @@ func Accept(dir string, at diff.Position) error {
 	}
 	b, err := json.Marshal(acceptance{Tenant: at.Tenant.String(), Generation: at.Generation})
 	if err == nil {
-		err = own.WriteFile(acceptName+".new", append(b, '\n'), 0o600)
-	}
-	if err == nil {
-		err = own.Rename(acceptName+".new", acceptName)
+		err = writeDurably(own, acceptName, append(b, '\n'))
 	}
 	if err = errors.Join(err, own.Close()); err != nil {
 		return fmt.Errorf("accept: %w", err)
 	}
 	return nil
+}
+
+// writeDurably puts a file of that name in dir. Everyone may read it: the agent need
+// not be the user that writes it.
+func writeDurably(dir *os.Root, name string, b []byte) error {
+	f, err := dir.OpenFile(name+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return err
+	}
+	if err = f.Chmod(0o644); err == nil { // Whatever the umask.
+		_, err = f.Write(b)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := dir.Rename(name+".new", name); err != nil {
+		return err
+	}
+	d, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Accepted returns the tenant id and the least generation that an operator lets the
@@ -84,18 +107,19 @@ func (t *Target) Unaccept() error {
 // whatever it said until now: the way on for what an operator accepted. What is
 // managed stays the same.
 func (t *Target) Rebase(to diff.Position) error {
-	if err := t.recover(); err != nil {
+	if err := t.ready(); err != nil {
 		return err
 	}
 	s := t.State()
 	s.Position = diff.Position{Tenant: to.Tenant, Generation: to.Generation - 1}
-	j, err := journal.Create(t.ownRoot, s)
+	var err error
+	if t.journal == nil {
+		t.journal, err = journal.Create(t.ownRoot, s)
+	} else {
+		err = t.journal.Reset(s)
+	}
 	if err != nil {
 		return t.fault("write", diff.OwnName+"/journal", err)
 	}
-	if t.journal != nil {
-		err = t.journal.Close()
-	}
-	t.journal = j
-	return err
+	return nil
 }

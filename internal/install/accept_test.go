@@ -73,3 +73,31 @@ func TestRebase_leadsToAnotherHistoryWithoutFirstContact(t *testing.T) {
 		})
 	}
 }
+
+// What stands where the fresh journal is written makes the write fail. The journal
+// then says what it said, also in what follows.
+func TestRebase_thatFailsChangesNothing(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, options(dir))
+	mustApply(t, target, 5, files{"a": "644 one"})
+	inTheWay := filepath.Join(dir, diff.OwnName, "journal.new")
+	do(t, os.Mkdir(inTheWay, 0o700))
+	if err := target.Rebase(position(2)); err == nil {
+		t.Fatal("rebased without being able to write")
+	}
+	do(t, os.Remove(inTheWay))
+	mustApply(t, target, 6, files{"a": "644 two"})
+	if s, _, err := ReadState(dir); err != nil || s.Position != position(6) {
+		t.Errorf("%+v %v", s.Position, err)
+	}
+}
+
+func TestRebase_noticesThatTheTargetIsGone(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, options(dir))
+	mustApply(t, target, 5, files{"a": "644 one"})
+	do(t, os.RemoveAll(dir))
+	if err := target.Rebase(position(2)); !errors.Is(err, ErrGone) {
+		t.Errorf("%v", err)
+	}
+}

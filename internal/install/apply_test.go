@@ -468,6 +468,30 @@ func TestApply_asRootSetsTheOwner(t *testing.T) {
 	check(4321, 1234)
 }
 
+func TestApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may give files away")
+	}
+	o := options(newDir(t))
+	first := mustOpen(t, o)
+	f := files{"a": "644 one", "b": "644 two"}
+	mustApply(t, first, 1, f)
+	do(t, first.Close())
+	o.UID, o.GID = 12, 12
+	target := mustOpen(t, o)
+	p, c := plan(t, 1, f)
+	p.Meta.Selection = "other"
+	_, err := target.Apply(t.Context(), p, c)
+	do(t, err)
+	for path := range f {
+		var st unix.Stat_t
+		do(t, unix.Lstat(filepath.Join(o.Dir, path), &st))
+		if st.Uid != 12 || st.Gid != 12 {
+			t.Errorf("%s belongs to %d:%d", path, st.Uid, st.Gid)
+		}
+	}
+}
+
 func TestApply_refusesOtherPositions(t *testing.T) {
 	foreign := position(9)
 	foreign.Tenant = diff.TenantID{2}

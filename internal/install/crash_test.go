@@ -21,8 +21,21 @@ type crashed string
 // returns; "" if there are fewer. Open counts too.
 func crashing(t *testing.T, o Options, n int, generation uint64, f files) (point string) {
 	t.Helper()
-	p, c := plan(t, generation, f)
 	seen := 0
+	return crashingWhen(t, o, func(string) bool { seen++; return seen == n }, generation, f)
+}
+
+// mustCrash crashes at a certain point.
+func mustCrash(t *testing.T, o Options, point string, generation uint64, f files) {
+	t.Helper()
+	if crashingWhen(t, o, func(at string) bool { return at == point }, generation, f) != point {
+		t.Fatalf("no crash at %q", point)
+	}
+}
+
+func crashingWhen(t *testing.T, o Options, when func(point string) bool, generation uint64, f files) (point string) {
+	t.Helper()
+	p, c := plan(t, generation, f)
 	var target *Target
 	defer func() {
 		switch r := recover().(type) {
@@ -39,7 +52,7 @@ func crashing(t *testing.T, o Options, n int, generation uint64, f files) (point
 	target, err := newTarget(o)
 	do(t, err)
 	target.crash = func(at string) {
-		if seen++; seen == n {
+		if when(at) {
 			panic(crashed(at))
 		}
 	}
@@ -358,4 +371,34 @@ func TestApply_afterAnError(t *testing.T) {
 	mustApply(t, target, 3, three)
 	mustLook(t, o.Dir, three)
 	mustRest(t, target, 3, three)
+}
+
+// An apply that was interrupted is completed without a plan.
+func TestRecover_completesWhatAnErrorInterrupted(t *testing.T) {
+	o := options(newDir(t))
+	target := mustOpen(t, o)
+	do(t, target.Recover())
+	mustApply(t, target, 1, files{"d": "755/", "d/x": "644 1"})
+	do(t, target.Recover())
+	// Nothing can be switched in without the stage.
+	stage := filepath.Join(o.Dir, diff.OwnName, stageName)
+	target.crash = func(at string) {
+		if at == "after-next" {
+			do(t, os.Rename(stage, stage+".away"))
+			do(t, os.WriteFile(stage, nil, 0o600))
+		}
+	}
+	if _, err := apply(t, target, 2, files{"d": "755/", "d/x": "644 2"}); err == nil {
+		t.Fatal("applied without a stage")
+	}
+	if err := target.Recover(); err == nil {
+		t.Error("recovered without a stage")
+	}
+	do(t, os.Remove(stage))
+	do(t, os.Rename(stage+".away", stage))
+	do(t, target.Recover())
+	mustLook(t, o.Dir, files{"d": "755/", "d/x": "644 2"})
+	if at := target.State().Position; at != position(2) {
+		t.Errorf("at %+v", at)
+	}
 }

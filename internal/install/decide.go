@@ -122,7 +122,7 @@ func (w *work) write(dir int, name string, s step, there diff.Entry, replacing b
 		s.act = swap
 		in, err := w.foreign(dir, name, s.Path)
 		if err == nil && in != "" {
-			why = fmt.Sprintf("the directory is to become a %v and holds %q, which is not managed; move it away", s.New.Kind, in)
+			why = fmt.Sprintf("the directory is to become a %v and %s", s.New.Kind, in)
 		}
 		return s, why, err
 	case s.New.Kind == diff.Directory:
@@ -134,12 +134,12 @@ func (w *work) write(dir int, name string, s step, there diff.Entry, replacing b
 	return s, "", nil
 }
 
-// foreign returns a path in the directory at name that is not deleted together with
-// it, or "".
+// foreign says which path in the directory at name is not deleted together with it,
+// or that this cannot be told, with a remedy; "" if all are.
 func (w *work) foreign(dir int, name, path string) (string, error) {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.EACCES) {
-		return path, nil
+		return unreadable(path), nil
 	}
 	if err != nil {
 		return "", err
@@ -152,12 +152,15 @@ func (w *work) foreign(dir int, name, path string) (string, error) {
 	for _, child := range list {
 		p := diff.Join(path, child)
 		n, err := lstat(fd, child)
+		if errors.Is(err, unix.EACCES) {
+			return unreadable(path), nil
+		}
 		if err != nil {
 			return "", err
 		}
 		e, ours := w.base.Get(p)
 		if !ours || w.leave[p] || (e.Kind == diff.Directory) != (n.kind == diff.Directory) || n.kind == special {
-			return p, nil
+			return fmt.Sprintf("holds %q, which is not managed; move it away", p), nil
 		}
 		if n.kind != diff.Directory {
 			continue
@@ -167,4 +170,8 @@ func (w *work) foreign(dir int, name, path string) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+func unreadable(path string) string {
+	return fmt.Sprintf("what %q holds cannot be read; make it readable, or move it away", path)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -15,6 +16,13 @@ import (
 // keptTime is how directories of kept files are named: by the UTC time of the
 // apply that kept them.
 const keptTime = "20060102T150405.000000000Z"
+
+// keptLink is the symlink in the stage that tells later attempts at the same next
+// where the first one keeps.
+const keptLink = "kept"
+
+// maxName is NAME_MAX, how many bytes the name of a directory entry may have.
+const maxName = 255
 
 // never returns a node that is equal to nothing that stands at a path.
 func never() node { return node{kind: special, ino: ^uint64(0)} }
@@ -39,6 +47,32 @@ func (w *work) keeper() *keeper {
 
 func (t *Target) keeper() *keeper {
 	return &keeper{t: t, name: t.now().UTC().Format(keptTime), dirs: map[string]bool{}}
+}
+
+// nameKept makes the work keep where an earlier attempt at the same next did, and
+// leaves the name for later ones, so that what cannot be completed does not keep the
+// same files again and again.
+func (w *work) nameKept(stage int) {
+	if b, err := readLink(stage, keptLink); err == nil {
+		if _, err := time.Parse(keptTime, string(b)); err == nil {
+			w.keeper().name = string(b)
+			return
+		}
+	}
+	// Without the link a later attempt keeps once more, and that is all.
+	_ = unix.Symlinkat(w.keeper().name, stage, keptLink)
+}
+
+// unkeep removes what an attempt kept that ended before the journal's next: nothing
+// was overwritten.
+func (w *work) unkeep() {
+	if w.kept == nil {
+		return
+	}
+	if err := w.t.removeKept(w.kept.name); err != nil {
+		w.t.o.Log.Warn("what was kept for nothing could not be removed", "path", w.t.o.Dir, "error", err)
+	}
+	w.kept = nil
 }
 
 func (k *keeper) count() int {
@@ -131,7 +165,13 @@ func (k *keeper) keep(dir int, name string, s *step, each bool) error {
 	return nil
 }
 
-// link returns the name under which n is kept in parent.
+// another returns the name that is tried for base when i others are taken.
+func another(base string, i int) string {
+	suffix := fmt.Sprintf("~%d", i)
+	return base[:min(len(base), maxName-len(suffix))] + suffix
+}
+
+// link returns the name under which n is kept in parent, if need be since earlier.
 func (k *keeper) link(dir int, name string, n node, parent int, base string) (kept string, linked bool, err error) {
 	kept = base
 	for i := 1; ; i++ {
@@ -144,12 +184,31 @@ func (k *keeper) link(dir int, name string, n node, parent int, base string) (ke
 			// the file system, or too many.
 			break
 		}
-		if is, err := lstat(parent, kept); err != nil || is.ino == n.ino && is.dev == n.dev {
+		is, err := lstat(parent, kept)
+		if err != nil || is.ino == n.ino && is.dev == n.dev {
 			return kept, true, err
 		}
-		kept = fmt.Sprintf("%s~%d", base, i)
+		if sameBytes(dir, name, n, parent, kept, is) {
+			return kept, false, nil
+		}
+		kept = another(base, i)
 	}
 	return kept, false, k.copy(dir, name, n, parent, kept)
+}
+
+// sameBytes reports whether two files or symlinks hold the same. What cannot be read
+// does not.
+func sameBytes(dir int, name string, n node, parent int, kept string, is node) bool {
+	if n.kind != is.kind || n.size != is.size {
+		return false
+	}
+	like := diff.Entry{Kind: n.kind, Size: n.size}
+	a, err := read(dir, name, n, like)
+	if err != nil || a.Hash.IsZero() {
+		return false
+	}
+	b, err := read(parent, kept, is, like)
+	return err == nil && a.SameContent(b)
 }
 
 func (k *keeper) copy(dir int, name string, n node, parent int, kept string) error {
@@ -179,6 +238,9 @@ func (k *keeper) move(stage int, name, path string) error {
 		return err
 	}
 	defer closeFD(parent)
+	if err := openUp(stage, name); err != nil {
+		return err
+	}
 	kept := diff.Base(path)
 	for i := 1; ; i++ {
 		err := unix.Renameat2(stage, name, parent, kept, unix.RENAME_NOREPLACE)
@@ -188,7 +250,7 @@ func (k *keeper) move(stage int, name, path string) error {
 		if !errors.Is(err, unix.EEXIST) {
 			return err
 		}
-		kept = fmt.Sprintf("%s~%d", diff.Base(path), i)
+		kept = another(diff.Base(path), i)
 	}
 }
 

@@ -95,12 +95,13 @@ func (t *Target) makeOwn(m journal.Meta) error {
 		if t.own == nil {
 			return fmt.Errorf("%w: its %s vanished", ErrGone, diff.OwnName)
 		}
-		if err := fsync(int(t.dir.Fd())); err != nil {
-			return t.fault("make durable", "", err)
-		}
 	}
 	if t.journal != nil {
 		return nil
+	}
+	// Even if it was there: who made it may have died before this.
+	if err := fsync(int(t.dir.Fd())); err != nil {
+		return t.fault("make durable", "", err)
 	}
 	j, err := journal.Create(t.ownRoot, journal.State{Meta: m})
 	if err != nil {

@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -87,10 +88,12 @@ func (t *Target) compare(p Plan) (*work, error) {
 		w.steps = append(w.steps, step{Change: c})
 	}
 	w.again(s.Suspect, have)
-	if !w.first && (s.Meta.UID != meta.UID || s.Meta.GID != meta.GID) {
+	if s.Meta.UID != meta.UID || s.Meta.GID != meta.GID {
+		var all []string
 		for path := range p.Want.All() {
-			w.again([]string{path}, have)
+			all = append(all, path)
 		}
+		w.again(all, have)
 	}
 	w.idle = len(w.steps)+len(w.pending.AllChanges)+len(w.leave)+len(s.Suspect) == 0 &&
 		s.Position == p.Position && s.Meta == meta
@@ -191,6 +194,9 @@ func (w *work) ancestor(c *cursor, path string, needed bool) error {
 		return w.t.fault("open", path, err)
 	}
 	switch {
+	case n.kind == diff.Directory && n.dev != w.t.dev:
+		// A btrfs subvolume, which is no mount.
+		return w.t.fault("open", path, unix.EXDEV)
 	case n.kind == diff.Directory:
 		return w.notNested(path)
 	case !needed:
@@ -227,6 +233,9 @@ func (w *work) notNested(path string) error {
 func (w *work) access(c *cursor) error {
 	seen := map[string]bool{}
 	for _, s := range slices.Clone(w.steps) {
+		if err := w.accessTo(c, s); err != nil {
+			return err
+		}
 		parent := diff.Parent(s.Path)
 		if !s.acts() || s.act == attributes || seen[parent] {
 			continue
@@ -245,6 +254,29 @@ func (w *work) access(c *cursor) error {
 		if err != nil {
 			return w.t.fault("write in", parent, err)
 		}
+	}
+	return nil
+}
+
+// accessTo finds out whether an ordinary user may do to a directory itself what the
+// step wants: only its owner sets its mode, and who moves it must be able to write in
+// it.
+func (w *work) accessTo(c *cursor, s step) error {
+	if s.found.kind != diff.Directory || os.Geteuid() == 0 {
+		return nil
+	}
+	if s.act == attributes && s.found.uid != os.Geteuid() {
+		return w.t.fault("set mode and owner of", s.Path, unix.EPERM)
+	}
+	if s.act != swap || ownReadOnly(s.found) {
+		return nil
+	}
+	dir, name, err := c.at(s.Path)
+	if err == nil {
+		err = unix.Faccessat(dir, name, unix.W_OK, unix.AT_EACCESS)
+	}
+	if err != nil && !absent(err) {
+		return w.t.fault("move", s.Path, err)
 	}
 	return nil
 }

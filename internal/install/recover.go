@@ -9,6 +9,29 @@ import (
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
+// Recover completes what an error or a crash interrupted, as Apply does first. It
+// needs no contents, so that the target is whole even while these cannot be had.
+// Without a next in the journal it does nothing. The error wraps ErrGone as Apply's.
+func (t *Target) Recover() error {
+	if t.journal == nil || t.journal.Pending() == nil {
+		return nil
+	}
+	return t.ready()
+}
+
+// ready makes sure of the target, its journal, and what the journal says.
+func (t *Target) ready() error {
+	if err := t.identity(); err != nil {
+		return err
+	}
+	if t.journal != nil {
+		if err := t.journal.Mend(); err != nil {
+			return t.fault("write", diff.OwnName+"/journal", err)
+		}
+	}
+	return t.recover()
+}
+
 // recover completes, from what is staged, the next that a crash or an error left
 // without its at. A path whose staged entry is missing or wrong is done if the disk
 // has what was wanted; else it becomes suspect, and the next apply sees to it.
@@ -59,6 +82,9 @@ func (t *Target) resume() (*work, error) {
 		}
 		w.steps = append(w.steps, s)
 	}
+	if keeps > 0 {
+		w.nameKept(fd)
+	}
 	kept, err := w.keepAll(keeps <= fsyncLimit)
 	if err != nil {
 		return nil, err
@@ -87,6 +113,9 @@ func (w *work) resumeStep(c *cursor, stage, i int, change diff.Change) (step, er
 		if s, why, err = w.decide(dir, name, change, true); err != nil {
 			return s, err
 		}
+	}
+	if s.act == nothing && why == "" && ownReadOnly(s.found) {
+		s.act, s.opened = attributes, true // What is switched in it opens it up.
 	}
 	right := true
 	if s.staged() {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,9 @@ func (w *work) stageOnce(ctx context.Context, c Contents, each bool) error {
 	s := &stage{w: w, fd: fd, each: each}
 	if err := s.fill(ctx, c); err != nil {
 		return err
+	}
+	if slices.ContainsFunc(w.steps, func(s step) bool { return s.keep }) {
+		w.nameKept(fd)
 	}
 	kept, err := w.keepAll(each)
 	if err != nil {

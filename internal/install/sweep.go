@@ -17,8 +17,8 @@ const (
 )
 
 // sweep empties the stage and drops kept files that are too old or too many, but
-// none that the apply in hand, if any, has just kept. What cannot be swept now is
-// another time.
+// none that the apply in hand, if any, has just kept; the newest are never too many.
+// What cannot be swept now is another time.
 //
 // The kept files are measured only where they can have become more: at Open, and
 // when some were kept.
@@ -75,18 +75,22 @@ func (t *Target) sweepKept(hand *keeper, measure bool) error {
 	}
 	slices.Sort(list) // By time.
 	var errs []error
-	total := int64(0)
+	total, newest := int64(0), ""
 	for _, name := range slices.Backward(list) {
 		when, err := time.Parse(keptTime, name)
 		if err != nil {
 			continue // Not ours.
+		}
+		if newest == "" {
+			newest = name
 		}
 		if measure {
 			size, err := treeSize(kept, name)
 			total += size
 			errs = append(errs, err)
 		}
-		if (hand == nil || name != hand.name) && (total > keptSize || t.now().Sub(when) > keptAge) {
+		tooMany := total > keptSize && name != newest
+		if (hand == nil || name != hand.name) && (tooMany || t.now().Sub(when) > keptAge) {
 			errs = append(errs, t.removeKept(name))
 		}
 	}

@@ -30,11 +30,13 @@ func (w *work) run(ctx context.Context, c Contents) error {
 		err = ctx.Err()
 	}
 	if err != nil {
-		t.sweep(w.kept, false) // A full disk needs the room.
+		w.unkeep()
+		t.sweep(nil, false) // A full disk needs the room.
 		return err
 	}
 	t.crash("before-next")
 	if err := t.journal.Next(w.pending); err != nil {
+		w.unkeep()
 		return t.fault("write", diff.OwnName+"/journal", err)
 	}
 	t.crash("after-next")
@@ -188,16 +190,22 @@ func (s *switcher) try(i int, st *step) error {
 		return errRaced
 	}
 	if st.act == swap && now.kind == diff.Directory {
-		in, err := s.w.foreign(dir, name, st.Path)
+		why, err := s.w.foreign(dir, name, st.Path)
 		if err != nil {
 			return err
 		}
-		if in != "" {
+		if why != "" {
 			return errRaced
 		}
 	}
-	if err := openUp(dir); err != nil {
+	if err := openUp(dir, "."); err != nil {
 		return err
+	}
+	if st.act == swap && now.kind == diff.Directory {
+		// To move a directory elsewhere takes write permission on itself.
+		if err := openUp(dir, name); err != nil {
+			return err
+		}
 	}
 	switch st.act {
 	case create:
@@ -278,38 +286,54 @@ func (s *switcher) correct() error {
 
 func (s *switcher) correctDir(st step) error {
 	t := s.w.t
-	fd, err := t.openDir(st.Path, unix.O_RDONLY)
+	fd, err := t.openDir(st.Path, unix.O_PATH)
 	if err != nil {
 		return err
 	}
 	defer closeFD(fd)
-	n, err := lstat(fd, ".")
-	if err != nil || t.fits(n, st.New) {
+	var is unix.Stat_t
+	if err := unix.Fstat(fd, &is); err != nil || t.fits(nodeOf(&is), st.New) {
 		return err
 	}
-	if err := unix.Fchown(fd, t.o.UID, t.o.GID); err != nil {
+	if err := unix.Fchownat(fd, "", t.o.UID, t.o.GID, unix.AT_EMPTY_PATH); err != nil {
 		return err
 	}
-	return unix.Fchmod(fd, st.New.Mode)
+	return chmodDir(fd, st.New.Mode)
 }
 
 // ownReadOnly reports whether n is a directory of the user that runs the agent,
 // which cannot write in it.
 func ownReadOnly(n node) bool {
-	return os.Geteuid() != 0 && n.uid == os.Geteuid() && n.mode&0o300 != 0o300
+	return n.kind == diff.Directory && os.Geteuid() != 0 && n.uid == os.Geteuid() && n.mode&0o300 != 0o300
 }
 
-// openUp lets an ordinary user write in a directory of its own. Only managed ones
-// come here (see access), and they are steps, whose mode is restored in the end.
-func openUp(dir int) error {
-	n, err := lstat(dir, ".")
+// openUp lets an ordinary user write in a directory of its own, and move it; anything
+// else is left as it is. Only what is taken out comes here, and managed directories
+// (see access), which are steps, so that their mode is restored in the end.
+func openUp(dir int, name string) error {
+	n, err := lstat(dir, name)
 	if err != nil || !ownReadOnly(n) {
 		return err
 	}
-	fd, err := openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	fd, err := openat(dir, name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
 	defer closeFD(fd)
-	return unix.Fchmod(fd, n.mode|0o300)
+	return chmodDir(fd, n.mode|0o300)
+}
+
+// chmodDir sets the mode of a directory that was opened with O_PATH, through which
+// fchmod(2) does not work.
+func chmodDir(path int, mode uint32) error {
+	fd, err := openat(path, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if errors.Is(err, unix.EACCES) {
+		// It cannot be read, and may yet be changed.
+		return unix.Fchmodat(unix.AT_FDCWD, fmt.Sprintf("/proc/self/fd/%d", path), mode, 0)
+	}
+	if err != nil {
+		return err
+	}
+	defer closeFD(fd)
+	return unix.Fchmod(fd, mode)
 }

@@ -168,15 +168,7 @@ func (t *Target) State() journal.State {
 // old or new, and the next Apply or Open completes them first; Apply may be called
 // again. Once the journal knows what the target becomes, ctx is not heeded.
 func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {
-	if err := t.identity(); err != nil {
-		return Result{}, err
-	}
-	if t.journal != nil {
-		if err := t.journal.Mend(); err != nil {
-			return Result{}, t.fault("write", diff.OwnName+"/journal", err)
-		}
-	}
-	if err := t.recover(); err != nil {
+	if err := t.ready(); err != nil {
 		return Result{}, err
 	}
 	w, err := t.plan(p)

@@ -53,7 +53,8 @@ func Read(dir *os.Root) (State, *Pending, error) {
 }
 
 // Open opens the journal in dir, which must stay open as long as the journal does,
-// and cuts off a torn tail. The error wraps ErrNone, ErrDamaged or ErrNewer.
+// and cuts off a torn tail. What was read is durable when Open returns, so that it can
+// be acted on. The error wraps ErrNone, ErrDamaged or ErrNewer.
 func Open(dir *os.Root) (*Journal, error) {
 	f, c, err := load(dir, os.O_RDWR)
 	if err != nil {
@@ -66,6 +67,9 @@ func Open(dir *os.Root) (*Journal, error) {
 	j.rewriteAt = max(rewriteSize, j.snapshot)
 	if err := j.cut(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cut the journal's torn tail: %w", err), f.Close())
+	}
+	if err := errors.Join(datasync(f), syncDir(dir)); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the journal durable: %w", err), f.Close())
 	}
 	if j.pending != nil {
 		if j.after, err = j.state.after(j.pending, nil); err != nil {
@@ -162,6 +166,22 @@ func (j *Journal) Mend() error {
 	return j.rewrite()
 }
 
+// Reset writes, durably, that the tree is at s, whatever it was at. The error wraps
+// ErrPending while a next waits for its at. After any other error State is what it
+// was, and the next write, or Mend, makes the file say so again.
+func (j *Journal) Reset(s State) error {
+	if j.pending != nil {
+		return ErrPending
+	}
+	before := j.state
+	j.state = s
+	if err := j.rewrite(); err != nil {
+		j.state, j.broken = before, true
+		return err
+	}
+	return nil
+}
+
 // Close closes the file.
 func (j *Journal) Close() error { return j.file.Close() }
 
@@ -242,10 +262,7 @@ func (j *Journal) cut() error {
 	if err != nil || info.Size() == j.size {
 		return err
 	}
-	if err := j.file.Truncate(j.size); err != nil {
-		return err
-	}
-	return datasync(j.file)
+	return j.file.Truncate(j.size)
 }
 
 func load(dir *os.Root, flag int) (*os.File, content, error) {

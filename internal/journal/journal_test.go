@@ -350,6 +350,82 @@ func TestJournal_mendsAfterAFailedAppend(t *testing.T) {
 	_ = original.Close()
 }
 
+func TestReset(t *testing.T) {
+	dir := root(t)
+	j := create(t, dir, State{Meta: meta})
+	if err := j.Advance(step(5, "a", diff.Entry{}, file("a"))); err != nil {
+		t.Fatal(err)
+	}
+	before := j.State()
+	to := before
+	to.Position = at(1)
+	// What stands where the fresh file is written makes it fail.
+	if err := dir.Mkdir(freshName, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Reset(to); err == nil {
+		t.Fatal("Reset without being able to write")
+	}
+	same(t, j.State(), before)
+	if err := dir.Remove(freshName); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Reset(to); err != nil {
+		t.Fatal(err)
+	}
+	same(t, j.State(), to)
+	if err := j.Next(step(2, "b", diff.Entry{}, file("b"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Reset(to); !errors.Is(err, ErrPending) {
+		t.Errorf("with a next: %v", err)
+	}
+	if err := j.At(); err != nil {
+		t.Fatal(err)
+	}
+	s, p, err := Read(dir)
+	if err != nil || p != nil || s.Position != at(2) {
+		t.Errorf("%+v %+v %v", s.Position, p, err)
+	}
+}
+
+// As an ordinary user: the rename is done when making it durable fails.
+func TestReset_thatCannotBeMadeDurable(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may read every directory")
+	}
+	path := t.TempDir()
+	dir, err := os.OpenRoot(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	j := create(t, dir, State{Meta: meta})
+	if err := j.Advance(step(5, "a", diff.Entry{}, file("a"))); err != nil {
+		t.Fatal(err)
+	}
+	to := j.State()
+	to.Position = at(1)
+	if err := os.Chmod(path, 0o300); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Reset(to); err == nil {
+		t.Error("Reset without making it durable")
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("opened without making durable what was read")
+	}
+	if err := os.Chmod(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Advance(step(6, "b", diff.Entry{}, file("b"))); err != nil {
+		t.Fatal(err)
+	}
+	if s, _, err := Read(dir); err != nil || s.Position != at(6) {
+		t.Errorf("%+v %v", s.Position, err)
+	}
+}
+
 func TestNext_costsWhatChanges(t *testing.T) {
 	entries := map[string]diff.Entry{}
 	for d := range 100 {
