@@ -3,113 +3,10 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
-
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/confsyncd/confsyncd/internal/config"
 )
-
-// value is a flag whose text a function reads.
-type value struct {
-	set  func(string) error
-	kind string
-}
-
-func (v value) Set(s string) error { return v.set(s) }
-func (v value) String() string     { return "" }
-func (v value) Type() string       { return v.kind }
-
-// into reads a flag's text into field.
-func into[T any](field *T, kind string, read func(string) (T, error)) value {
-	return value{kind: kind, set: func(s string) (err error) {
-		*field, err = read(s)
-		return err
-	}}
-}
-
-func text(s string) (string, error) { return s, nil }
-
-func words(s string) ([]string, error) { return strings.Split(s, ","), nil }
-
-// absolute makes a path of the command line independent of the working directory.
-func absolute(path string) (string, error) {
-	if path == "" {
-		return "", fmt.Errorf("an empty path")
-	}
-	return filepath.Abs(path)
-}
-
-// overrides are flags of one source or target: each is applied to those of the
-// configuration, or to a fresh one.
-type overrides[T any] struct {
-	flags *pflag.FlagSet
-	set   []func(*T) error
-	dir   string
-}
-
-// flag adds a flag that changes a T. dest makes the flag's value for one.
-func (o *overrides[T]) flag(name, help string, dest func(*T) value) {
-	var scratch T
-	kind := dest(&scratch).kind
-	o.flags.Var(value{kind: kind, set: func(s string) error {
-		var t T
-		if err := dest(&t).Set(s); err != nil {
-			return err
-		}
-		o.set = append(o.set, func(t *T) error { return dest(t).Set(s) })
-		return nil
-	}}, name, help)
-}
-
-func (o *overrides[T]) apply(t *T) error {
-	for _, set := range o.set {
-		if err := set(t); err != nil {
-			return usage("%w", err)
-		}
-	}
-	return nil
-}
-
-// sourceFlags adds a flag for every key of [[source]].
-func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
-	o := &overrides[config.Source]{flags: cmd.Flags()}
-	type source = config.Source
-	cmd.Flags().Var(into(&o.dir, "path", absolute), "dir", "directory to publish")
-	o.flag("publisher", "name in the head (default the host name)", func(s *source) value { return into(&s.Publisher, "name", text) })
-	o.flag("settle", "quiet time before edits are committed (default 50ms)", func(s *source) value { return into(&s.Settle, "duration", config.ParseDuration) })
-	o.flag("max-delay", "commit at the latest this long after the first edit (default 2s)", func(s *source) value { return into(&s.MaxDelay, "duration", config.ParseDuration) })
-	o.flag("rescan", "look at everything this often (default 60s)", func(s *source) value { return into(&s.Rescan, "duration", config.ParseDuration) })
-	o.flag("busy-files", "commit nothing while one of these exists (default .confsyncd-hold,.git/index.lock)", func(s *source) value { return into(&s.BusyFiles, "paths", words) })
-	o.flag("ignore", "patterns of what is not published (default .git/,*~,.*.sw?,4913,.#*,#*#)", func(s *source) value { return into(&s.Ignore, "patterns", words) })
-	o.flag("symlinks", "preserve or refuse (default preserve)", func(s *source) value { return into(&s.Symlinks, "word", text) })
-	o.flag("max-file-size", "hold back larger files (default 16MiB)", func(s *source) value { return into(&s.MaxFileSize, "size", config.ParseSize) })
-	o.flag("max-delete", "hold if more of the tree is gone at once (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
-	return o
-}
-
-// targetFlags adds a flag for every key of [[target]].
-func targetFlags(cmd *cobra.Command) *overrides[config.Target] {
-	o := &overrides[config.Target]{flags: cmd.Flags()}
-	type target = config.Target
-	cmd.Flags().Var(into(&o.dir, "path", absolute), "dir", "directory to write")
-	o.flag("paths", "patterns of what to take (default everything)", func(t *target) value { return into(&t.Paths, "patterns", words) })
-	o.flag("strip-prefix", "take this directory off the paths", func(t *target) value { return into(&t.StripPrefix, "path", text) })
-	o.flag("mode", "how a changeset is switched: files", func(t *target) value { return into(&t.Mode, "word", text) })
-	o.flag("existing", "what to do with files that differ at first contact: refuse or replace (default refuse)", func(t *target) value { return into(&t.Existing, "word", text) })
-	o.flag("owner", "who owns what is written (default who runs this)", func(t *target) value { return into(&t.Owner, "name", text) })
-	o.flag("group", "group of what is written (default of who runs this)", func(t *target) value { return into(&t.Group, "name", text) })
-	o.flag("file-mode", "octal mode of all files (default as published)", func(t *target) value {
-		return into(&t.FileMode, "mode", func(s string) (*uint32, error) {
-			m, err := config.ParseMode(s)
-			return &m, err
-		})
-	})
-	return o
-}
 
 // sources returns what to publish: the configuration's sources, or the one that the
 // flags name.
@@ -203,16 +100,4 @@ func asFlags(faults config.Faults) error {
 		faults[i].Key = "--" + strings.ReplaceAll(key, "_", "-")
 	}
 	return usageError{faults}
-}
-
-// splitFound reads ID:GEN.
-func splitFound(s string) (id string, generation uint64, err error) {
-	id, gen, ok := strings.Cut(s, ":")
-	if ok {
-		generation, err = strconv.ParseUint(gen, 10, 64)
-	}
-	if !ok || err != nil || generation == 0 {
-		return "", 0, fmt.Errorf("%q is not ID:GEN, a tenant id and the highest generation that any agent's status shows", s)
-	}
-	return id, generation, nil
 }

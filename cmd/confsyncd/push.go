@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -177,4 +179,16 @@ func (a *app) printPaths(lists map[string][]string) error {
 		}
 	}
 	return nil
+}
+
+// splitFound reads ID:GEN.
+func splitFound(s string) (id string, generation uint64, err error) {
+	id, gen, ok := strings.Cut(s, ":")
+	if ok {
+		generation, err = strconv.ParseUint(gen, 10, 64)
+	}
+	if !ok || err != nil || generation == 0 {
+		return "", 0, fmt.Errorf("%q is not ID:GEN, a tenant id and the highest generation that any agent's status shows", s)
+	}
+	return id, generation, nil
 }
