@@ -11,31 +11,18 @@ import (
 // sources returns what to publish: the configuration's sources, or the one that the
 // flags name.
 func (a *app) sources(c *config.Config, o *overrides[config.Source]) ([]config.Source, error) {
-	var chosen []config.Source
-	for _, s := range c.Sources {
-		if (!a.given("tenant") || s.Tenant == a.tenant) && (o.dir == "" || s.Dir == o.dir) {
-			chosen = append(chosen, s)
-		}
-	}
-	if len(chosen) == 0 && o.dir != "" && a.given("tenant") {
-		s := config.DefaultSource()
-		s.Tenant, s.Dir = a.tenant, o.dir
-		chosen = append(chosen, s)
-	}
-	if len(chosen) == 0 {
-		return nil, a.nothingChosen("source", len(c.Sources) > 0, o.dir)
+	chosen, err := choose(a, "source", c.Sources, config.DefaultSource(), o, func(s *config.Source) (tenant, dir *string) {
+		return &s.Tenant, &s.Dir
+	})
+	if err != nil {
+		return nil, err
 	}
 	for i := range chosen {
-		s := &chosen[i]
-		if err := o.apply(s); err != nil {
-			return nil, err
+		if chosen[i].Publisher != "" {
+			continue
 		}
-		if s.Publisher == "" {
-			host, err := os.Hostname()
-			if err != nil {
-				return nil, fmt.Errorf("host name: %w; give --publisher", err)
-			}
-			s.Publisher = host
+		if chosen[i].Publisher, err = os.Hostname(); err != nil {
+			return nil, fmt.Errorf("host name: %w; give --publisher", err)
 		}
 	}
 	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: chosen, Targets: c.Targets}
@@ -45,27 +32,40 @@ func (a *app) sources(c *config.Config, o *overrides[config.Source]) ([]config.S
 // targets returns what to write: the configuration's targets, or the one that the
 // flags name.
 func (a *app) targets(c *config.Config, o *overrides[config.Target]) ([]config.Target, error) {
-	var chosen []config.Target
-	for _, t := range c.Targets {
-		if (!a.given("tenant") || t.Tenant == a.tenant) && (o.dir == "" || t.Dir == o.dir) {
+	chosen, err := choose(a, "target", c.Targets, config.DefaultTarget(), o, func(t *config.Target) (tenant, dir *string) {
+		return &t.Tenant, &t.Dir
+	})
+	if err != nil {
+		return nil, err
+	}
+	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: c.Sources, Targets: chosen}
+	return chosen, asFlags(append(whole.Check(), whole.CheckFiles()...))
+}
+
+// choose returns those of the configured that --tenant and --dir mean, or else a fresh
+// one with both, with the other flags laid over. key returns what tells one from another.
+func choose[T any](a *app, section string, configured []T, fresh T, o *overrides[T], key func(*T) (tenant, dir *string)) ([]T, error) {
+	var chosen []T
+	for _, t := range configured {
+		tenant, dir := key(&t)
+		if (!a.given("tenant") || *tenant == a.tenant) && (o.dir == "" || *dir == o.dir) {
 			chosen = append(chosen, t)
 		}
 	}
-	if len(chosen) == 0 && o.dir != "" && a.given("tenant") {
-		t := config.DefaultTarget()
-		t.Tenant, t.Dir = a.tenant, o.dir
-		chosen = append(chosen, t)
-	}
 	if len(chosen) == 0 {
-		return nil, a.nothingChosen("target", len(c.Targets) > 0, o.dir)
+		if o.dir == "" || !a.given("tenant") {
+			return nil, a.nothingChosen(section, len(configured) > 0, o.dir)
+		}
+		tenant, dir := key(&fresh)
+		*tenant, *dir = a.tenant, o.dir
+		chosen = append(chosen, fresh)
 	}
 	for i := range chosen {
 		if err := o.apply(&chosen[i]); err != nil {
 			return nil, err
 		}
 	}
-	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: c.Sources, Targets: chosen}
-	return chosen, asFlags(append(whole.Check(), whole.CheckFiles()...))
+	return chosen, nil
 }
 
 // nothingChosen says why no source or target is meant by the command line.

@@ -83,6 +83,9 @@ func powerCuts(t *testing.T, image, mountOptions string, flush int) {
 		run(t, "umount", mnt)
 	}
 	t.Logf("%d generations, %d interrupted applies", last, interrupted)
+	if last == 0 || interrupted == 0 {
+		t.Error("no cut fell into an apply")
+	}
 }
 
 func run(t *testing.T, command string, args ...string) {

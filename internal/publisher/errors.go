@@ -20,7 +20,6 @@ var (
 // refusal is an error of a kind that says what it waits for, and what to do about it.
 type refusal struct {
 	kind   error
-	guard  string // the word that --allow takes; empty if it is no guard
 	what   string
 	remedy string
 }
@@ -29,8 +28,8 @@ func (r *refusal) Error() string { return r.what + "; " + r.remedy }
 
 func (r *refusal) Unwrap() error { return r.kind }
 
-func refuse(guard, remedy, format string, args ...any) error {
-	return &refusal{kind: ErrRefused, guard: guard, what: fmt.Sprintf(format, args...), remedy: remedy}
+func refuse(remedy, format string, args ...any) error {
+	return &refusal{kind: ErrRefused, what: fmt.Sprintf(format, args...), remedy: remedy}
 }
 
 func conflict(remedy, format string, args ...any) error {

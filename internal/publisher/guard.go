@@ -16,7 +16,7 @@ const smallTree = 20
 func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Result) error {
 	had, gone := files(base), deleted(changes)
 	if !p.allow.Root && p.root != nil && *p.root != found.Root && 2*common(base, changes) < base.Len() {
-		return refuse("root", "see that the right directory is mounted there; if it is, publish it with "+p.pushWith("--allow root,delete"),
+		return refuse("see that the right directory is mounted there; if it is, publish it with "+p.pushWith("--allow root,delete"),
 			"%s was replaced by a directory that has less than half of the committed paths", p.options.Dir)
 	}
 	if p.allow.Delete || gone == 0 {
@@ -26,7 +26,7 @@ func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Res
 	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
 		return nil
 	}
-	return refuse("delete", "if that is meant, publish it with "+p.pushWith("--allow delete"),
+	return refuse("if that is meant, publish it with "+p.pushWith("--allow delete"),
 		"%d of %d files would be deleted, more than max_delete = %.0f%%", gone, had, 100*p.options.MaxDelete)
 }
 
@@ -94,11 +94,11 @@ func refuseHeld(held []scan.Held) error {
 			return fmt.Errorf("%w: %s; %s", errHeldForNow, some(describe(held)), h.Reason.Remedy())
 		}
 	}
-	guard, remedy := "", held[0].Reason.Remedy()
+	remedy := held[0].Reason.Remedy()
 	if held[0].Reason == scan.TooLarge {
-		guard, remedy = "size", remedy+"; or publish it once with --allow size"
+		remedy += "; or publish it once with --allow size"
 	}
-	return refuse(guard, remedy, "not everything can be published: %s", some(describe(held)))
+	return refuse(remedy, "not everything can be published: %s", some(describe(held)))
 }
 
 func describe(held []scan.Held) []string {

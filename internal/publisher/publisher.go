@@ -151,7 +151,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 	if len(lost) == 0 {
 		return nil
 	}
-	return refuse("", lost[0].Reason.Remedy(),
+	return refuse(lost[0].Reason.Remedy(),
 		"etcd was rewound and the whole tree must be published anew, but %d paths cannot be read: %s", len(lost), some(describe(lost)))
 }
 

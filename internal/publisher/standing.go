@@ -47,7 +47,7 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 	}
 	switch {
 	case !known.Position.IsZero() && head.Position.Tenant != known.Position.Tenant && !takeOver && !p.ledOn(head):
-		return standing{}, refuse("", "see whether this is the right etcd; --take-over publishes this directory there, "+
+		return standing{}, refuse("see whether this is the right etcd; --take-over publishes this directory there, "+
 			"and "+p.pushWith("--found ID:GEN")+" leads agents of the old tenant id on",
 			"etcd has tenant %q with id %v, this publisher knows it as %v", p.options.Tenant, head.Position.Tenant, known.Position.Tenant)
 	case head.Position == known.Position && !p.options.push && (p.stood == head.Position || head.Instance == p.memory.instance()):
