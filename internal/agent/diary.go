@@ -57,6 +57,9 @@ func (d *diary) away(err error, generation uint64) {
 	}
 }
 
+// holding reports whether an operator is needed.
+func (d *diary) holding() bool { return d.told.State == "holding" }
+
 // waiting notes that there is nothing to apply yet.
 func (d *diary) waiting(err error) {
 	if d.state("waiting", err.Error()) {

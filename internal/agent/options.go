@@ -31,6 +31,12 @@ type Options struct {
 	// StateDir is where the target is registered, see package report.
 	StateDir string
 	Store    *store.Store
+	// Ready is called once, if it is set: when the target is what some generation made
+	// it, be it the newest or not, or when it waits for an operator.
+	Ready func()
+	// Beat is called, if it is set, whenever the agent is not stuck: at least every
+	// ten seconds, but for the time that a single system call takes.
+	Beat func()
 	// Applied is called after each apply, if it is set.
 	Applied func(Applied)
 	// InSync is called when the target has come to equal the head, if it is set.

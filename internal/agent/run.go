@@ -18,6 +18,7 @@ const (
 	openAgain    = time.Second      // a target that cannot be opened
 	refusedAgain = 5 * time.Second  // an operator may have made room or accepted
 	damagedAgain = 15 * time.Second // damage may have been mended without a new head
+	beatEvery    = 5 * time.Second
 	never        = time.Duration(-1)
 )
 
@@ -30,11 +31,23 @@ type Agent struct {
 	seen    bool        // view was filled
 	missing *store.Head // under which something was missing
 	pace    store.Backoff
+	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
 }
 
 // New returns an agent. It touches neither the target nor etcd.
 func New(o Options) *Agent {
-	return &Agent{options: o, diary: newDiary(o), applier: applier{options: o}}
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
+	return &Agent{options: o, diary: newDiary(o), applier: applier{options: o}, verify: make(chan struct{}, 1)}
+}
+
+// Verify makes a running agent look at all of its target now, by content.
+func (a *Agent) Verify() {
+	select {
+	case a.verify <- struct{}{}:
+	default:
+	}
 }
 
 // Run keeps the target up to date until ctx ends; the apply in hand is finished before
@@ -51,14 +64,21 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	defer a.closeTarget()
 	again := time.NewTimer(0) // the target's journal is completed without etcd
 	defer again.Stop()
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
 	for {
+		a.options.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-beat.C:
+			continue
+		case <-a.verify:
 		case <-feed.Changed():
 		case <-again.C:
 		}
 		wait := a.wake(ctx, feed)
+		a.ready()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
@@ -94,6 +114,15 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	}
 	a.diary.inSync(a.applier.target.State().Position.Generation)
 	return never
+}
+
+// ready tells once that the target is whole, or waits for an operator.
+func (a *Agent) ready() {
+	if a.options.Ready == nil || !a.diary.holding() && (a.applier.target == nil || a.applier.target.State().Position.IsZero()) {
+		return
+	}
+	a.options.Ready()
+	a.options.Ready = nil
 }
 
 // failed notes why the target could not be brought to the head, and returns when to

@@ -20,7 +20,7 @@ type losing struct {
 	content string
 }
 
-func (l losing) Fetch(_ context.Context, want []diff.Entry, put func(diff.Entry, []byte) error) error {
+func (l losing) Fetch(_ context.Context, want []diff.Entry, have func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 	l.must(os.Rename(l.stage, l.stage+".away"))
 	l.must(os.WriteFile(l.stage, nil, 0o600))
 	return put(want[0], []byte(l.content))

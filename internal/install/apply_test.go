@@ -523,8 +523,8 @@ func TestApply_refusesOtherPositions(t *testing.T) {
 
 func TestApply_contentsThatAreWrong(t *testing.T) {
 	for name, c := range map[string]Contents{
-		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Entry, []byte) error) error { return nil }),
-		"other": fetch(func(_ context.Context, want []diff.Entry, put func(diff.Entry, []byte) error) error {
+		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error { return nil }),
+		"other": fetch(func(_ context.Context, want []diff.Entry, _ func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 			return put(want[0], []byte("c"))
 		}),
 	} {
@@ -547,10 +547,10 @@ func TestApply_contentsThatAreWrong(t *testing.T) {
 	}
 }
 
-type fetch func(context.Context, []diff.Entry, func(diff.Entry, []byte) error) error
+type fetch func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error
 
-func (f fetch) Fetch(ctx context.Context, want []diff.Entry, put func(diff.Entry, []byte) error) error {
-	return f(ctx, want, put)
+func (f fetch) Fetch(ctx context.Context, want []diff.Entry, have func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
+	return f(ctx, want, have, put)
 }
 
 func TestApply_readOnlyDirectoryOfAnotherUser(t *testing.T) {

@@ -50,7 +50,7 @@ func entry(spec string) (diff.Entry, []byte) {
 // contents provides what files hold.
 type contents map[diff.Hash][]byte
 
-func (c contents) Fetch(_ context.Context, want []diff.Entry, put func(diff.Entry, []byte) error) error {
+func (c contents) Fetch(_ context.Context, want []diff.Entry, _ func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 	for _, e := range want {
 		b, ok := c[e.Hash]
 		if !ok {

@@ -121,7 +121,7 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 	if len(want) == 0 {
 		return nil
 	}
-	err := c.Fetch(ctx, want, func(e diff.Entry, b []byte) error {
+	err := c.Fetch(ctx, want, s.have, func(e diff.Entry, b []byte) error {
 		if e.Size != int64(len(b)) || e.Hash != diff.Sum(b) {
 			return fmt.Errorf("stage: content %v does not match its hash", e.Hash)
 		}
@@ -141,6 +141,10 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 	}
 	return nil
 }
+
+// have returns a content that the apply replaces, for patches, if the disk still has
+// it.
+func (s *stage) have(diff.Hash) []byte { return nil }
 
 // going finds the contents that the apply takes away from a path: what is moved need
 // not be fetched.

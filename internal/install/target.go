@@ -32,8 +32,9 @@ type Options struct {
 type Contents interface {
 	// Fetch calls put once for each distinct wanted content, in any order, from one
 	// goroutine. Content is of use during the call only; a symlink's is its target.
-	// It returns put's error. An apply may call it twice.
-	Fetch(ctx context.Context, want []diff.Entry, put func(e diff.Entry, content []byte) error) error
+	// have returns the content of that hash if the target holds it, else nil: what
+	// patches apply to. It returns put's error. An apply may call it twice.
+	Fetch(ctx context.Context, want []diff.Entry, have func(diff.Hash) []byte, put func(e diff.Entry, content []byte) error) error
 }
 
 // Plan is what a target is to become.

@@ -32,6 +32,9 @@ type Options struct {
 	// Allow lifts guards, once.
 	Allow Allow
 	Store *store.Store
+	// Beat is called, if it is set, whenever the publisher is not stuck: at least every
+	// ten seconds, but for the time that a single file or call takes.
+	Beat func()
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger

@@ -32,6 +32,8 @@ type Publisher struct {
 	// the feed has brought.
 	view   store.View
 	weight store.Weight
+
+	rescan chan struct{} // capacity 1; holds a token while a full scan is asked for
 }
 
 // New returns a publisher. It touches neither the directory nor etcd.
@@ -47,7 +49,18 @@ func New(o Options) (*Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher{options: o, scanner: scanner, allow: o.Allow}, nil
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
+	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
+}
+
+// Rescan makes a running publisher look at the whole directory now.
+func (p *Publisher) Rescan() {
+	select {
+	case p.rescan <- struct{}{}:
+	default:
+	}
 }
 
 // errBusy says that somebody is at work in the directory and does not want to be

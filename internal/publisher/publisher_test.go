@@ -127,7 +127,7 @@ func (p *place) head() (*store.Version, map[string]string) {
 			want = append(want, e)
 		}
 	}
-	if err := v.Fetch(p.Context(), want, func(e diff.Entry, b []byte) error { byHash[e.Hash] = string(b); return nil }); err != nil {
+	if err := v.Fetch(p.Context(), want, nil, func(e diff.Entry, b []byte) error { byHash[e.Hash] = string(b); return nil }); err != nil {
 		p.Fatal(err)
 	}
 	files := make(map[string]string)

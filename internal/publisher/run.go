@@ -25,6 +25,7 @@ const (
 	rootPoll     = time.Second
 	heldFirst    = 100 * time.Millisecond // closing a file raises no event
 	heldLast     = 2 * time.Second
+	beatEvery    = 5 * time.Second
 	never        = time.Duration(-1)
 )
 
@@ -92,10 +93,17 @@ func (d *daemon) loop(ctx context.Context) error {
 	defer rescan.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
+	beat := time.NewTicker(beatEvery)
+	defer beat.Stop()
 	for {
+		d.options.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-beat.C:
+			continue
+		case <-d.Publisher.rescan:
+			d.note(watcher.Dirty{All: true})
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():

@@ -13,7 +13,7 @@ import (
 //
 // Contents that did not change lately are looked up from the keyframe on. It returns
 // an error that wraps ErrGone or ErrDamaged, or what became of the call.
-func (v *Version) Fetch(ctx context.Context, wanted []diff.Entry, put func(diff.Entry, []byte) error) error {
+func (v *Version) Fetch(ctx context.Context, wanted []diff.Entry, have func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 	if err := v.locate(ctx, wanted); err != nil {
 		return err
 	}

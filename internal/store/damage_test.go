@@ -240,7 +240,7 @@ func TestKeyframeBridgesAGap(t *testing.T) {
 func (d *damagedEtcd) fetch(v *store.Version) error {
 	d.Helper()
 	e, _ := v.Tree.Get("a")
-	return v.Fetch(d.Context(), []diff.Entry{e}, func(diff.Entry, []byte) error { return nil })
+	return v.Fetch(d.Context(), []diff.Entry{e}, nil, func(diff.Entry, []byte) error { return nil })
 }
 
 func TestPackThatIsGone(t *testing.T) {

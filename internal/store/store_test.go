@@ -137,7 +137,7 @@ func (f *fixture) check(have store.Have, view store.View) *store.Version {
 			want[e.Hash] = true
 		}
 	}
-	err = v.Fetch(f.Context(), entries, func(e diff.Entry, content []byte) error {
+	err = v.Fetch(f.Context(), entries, nil, func(e diff.Entry, content []byte) error {
 		if !want[e.Hash] || !bytes.Equal(content, f.contents[e.Hash]) {
 			return fmt.Errorf("content %v is wrong or came twice", e.Hash)
 		}

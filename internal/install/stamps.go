@@ -1,0 +1,38 @@
+package install
+
+import (
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// raceWindow is how much older than the look at it a file's times must be to be
+// trusted: kernels before 6.13 stamp with the clock of the last tick, at most 10 ms
+// ago, so a write right after the look may leave no trace in them.
+const raceWindow = 20 * time.Millisecond
+
+// stamps remembers which files were read, and what they held, so that a later look
+// need not read them again: the stat cache of a target. It lives in memory alone.
+type stamps map[string]stamp
+
+// stamp is a file or symlink as it stood when its content was known.
+type stamp struct {
+	node node
+	hash diff.Hash
+}
+
+// note remembers that n, which stands at path, was seen at the given time and holds the
+// content of that hash. What could still change without a trace is not remembered.
+func (s stamps) note(path string, n node, hash diff.Hash, seen time.Time) {
+	if seen.UnixNano()-max(n.mtime.Nano(), n.ctime.Nano()) < int64(raceWindow) {
+		delete(s, path)
+		return
+	}
+	s[path] = stamp{n, hash}
+}
+
+// hash returns the content that n, which stands at path, is known to hold.
+func (s stamps) hash(path string, n node) (diff.Hash, bool) {
+	known, ok := s[path]
+	return known.hash, ok && known.node.same(n)
+}
