@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-// acceptName is the file in .confsyncd by which an operator lets the target go on from
+// acceptName is the control file by which an operator lets the target go on from
 // a head that does not follow from what the journal says.
 const acceptName = "accept"
 
@@ -28,7 +27,7 @@ func Accept(dir string, at diff.Position) error {
 	if _, _, err := ReadState(dir); err != nil && !errors.Is(err, journal.ErrDamaged) {
 		return err
 	}
-	own, err := os.OpenRoot(filepath.Join(dir, diff.OwnName))
+	own, err := os.OpenRoot(ControlDir(dir))
 	if err != nil {
 		return fmt.Errorf("accept: %w", err)
 	}
@@ -71,34 +70,34 @@ func writeDurably(dir *os.Root, name string, b []byte) error {
 // Accepted returns the tenant id and the least generation that an operator lets the
 // target go on from, nil if there is none.
 func (t *Target) Accepted() (*diff.Position, error) {
-	if t.own == nil {
+	if t.side == nil {
 		return nil, nil
 	}
-	b, err := t.ownRoot.ReadFile(acceptName)
+	b, err := t.sideRoot.ReadFile(acceptName)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, t.fault("read", diff.OwnName+"/"+acceptName, err)
+		return nil, t.fault("read", t.sideName()+"/"+acceptName, err)
 	}
 	var a acceptance
 	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+		return nil, fmt.Errorf("read %q: %w", t.full(t.sideName()+"/"+acceptName), err)
 	}
 	id, err := diff.ParseTenantID(a.Tenant)
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+		return nil, fmt.Errorf("read %q: %w", t.full(t.sideName()+"/"+acceptName), err)
 	}
 	return &diff.Position{Tenant: id, Generation: a.Generation}, nil
 }
 
 // Unaccept takes back what Accept allowed.
 func (t *Target) Unaccept() error {
-	if t.own == nil {
+	if t.side == nil {
 		return nil
 	}
-	if err := t.ownRoot.Remove(acceptName); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return t.fault("remove", diff.OwnName+"/"+acceptName, err)
+	if err := t.sideRoot.Remove(acceptName); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return t.fault("remove", t.sideName()+"/"+acceptName, err)
 	}
 	return nil
 }

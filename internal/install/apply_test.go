@@ -523,7 +523,9 @@ func TestApply_refusesOtherPositions(t *testing.T) {
 
 func TestApply_contentsThatAreWrong(t *testing.T) {
 	for name, c := range map[string]Contents{
-		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error { return nil }),
+		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error {
+			return nil
+		}),
 		"other": fetch(func(_ context.Context, want []diff.Entry, _ func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 			return put(want[0], []byte("c"))
 		}),

@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // crashed is what a crash point panics with.
@@ -175,7 +173,7 @@ func TestCrash_andTheStageIsDamaged(t *testing.T) {
 					if point := crashing(t, o, n, 2, tt.after); point == "" {
 						break
 					}
-					stage := filepath.Join(o.Dir, diff.OwnName, stageName)
+					stage := filepath.Join(ControlDir(o.Dir), stageName)
 					staged, err := os.ReadDir(stage)
 					do(t, err)
 					for _, e := range staged {
@@ -381,7 +379,7 @@ func TestRecover_completesWhatAnErrorInterrupted(t *testing.T) {
 	mustApply(t, target, 1, files{"d": "755/", "d/x": "644 1"})
 	do(t, target.Recover())
 	// Nothing can be switched in without the stage.
-	stage := filepath.Join(o.Dir, diff.OwnName, stageName)
+	stage := filepath.Join(ControlDir(o.Dir), stageName)
 	target.crash = func(at string) {
 		if at == "after-next" {
 			do(t, os.Rename(stage, stage+".away"))

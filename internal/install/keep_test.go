@@ -7,14 +7,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // sets returns the names of the applies that kept anything.
 func sets(t *testing.T, dir string) []string {
 	t.Helper()
-	list, err := filepath.Glob(filepath.Join(dir, diff.OwnName, keptName, "*"))
+	list, err := filepath.Glob(filepath.Join(ControlDir(dir), keptName, "*"))
 	do(t, err)
 	return list
 }
@@ -60,7 +58,7 @@ func TestKept_onceByAllAttemptsAtOneNext(t *testing.T) {
 			do(t, os.Rename(filepath.Join(o.Dir, "new"), filepath.Join(o.Dir, "b")))
 		}
 		mustCrash(t, o, "mid-switch 1", 2, after)
-		list, err := filepath.Glob(filepath.Join(o.Dir, diff.OwnName, keptName, "*", "*"))
+		list, err := filepath.Glob(filepath.Join(ControlDir(o.Dir), keptName, "*", "*"))
 		if err != nil || len(list) != 1 {
 			t.Fatalf("after %d attempts %q are kept (%v)", i+1, list, err)
 		}

@@ -234,7 +234,7 @@ func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
 		do(t, os.WriteFile(filepath.Join(dir, "note"), []byte(text), 0o600))
 	}
 	applies := func() int {
-		list, err := os.ReadDir(filepath.Join(dir, diff.OwnName, keptName))
+		list, err := os.ReadDir(filepath.Join(ControlDir(dir), keptName))
 		do(t, err)
 		return len(list)
 	}
@@ -262,7 +262,7 @@ func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
 	if got := applies(); got != 1 {
 		t.Errorf("a large one: %d kept", got)
 	}
-	if list, err := filepath.Glob(filepath.Join(dir, diff.OwnName, keptName, "*", "a")); err != nil || len(list) != 1 {
+	if list, err := filepath.Glob(filepath.Join(ControlDir(dir), keptName, "*", "a")); err != nil || len(list) != 1 {
 		t.Errorf("%q %v", list, err)
 	} else if info, err := os.Stat(list[0]); err != nil || info.Size() != keptSize+1 {
 		t.Errorf("%v %v", info, err)

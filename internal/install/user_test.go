@@ -100,10 +100,10 @@ func TestOpen_keepsAReadOnlyDirectoryOfTheStage(t *testing.T) {
 	target := mustOpen(t, o)
 	mustApply(t, target, 1, files{"a": "644 a"})
 	do(t, target.Close())
-	files{"7": "755/", "7/mine": "644 mine"}.put(t, filepath.Join(o.Dir, diff.OwnName, stageName))
-	do(t, os.Chmod(filepath.Join(o.Dir, diff.OwnName, stageName, "7"), 0o555))
+	files{"7": "755/", "7/mine": "644 mine"}.put(t, filepath.Join(ControlDir(o.Dir), stageName))
+	do(t, os.Chmod(filepath.Join(ControlDir(o.Dir), stageName, "7"), 0o555))
 	mustOpen(t, o)
-	if got, err := filepath.Glob(filepath.Join(o.Dir, diff.OwnName, keptName, "*", "stage-7", "mine")); err != nil || len(got) != 1 {
+	if got, err := filepath.Glob(filepath.Join(ControlDir(o.Dir), keptName, "*", "stage-7", "mine")); err != nil || len(got) != 1 {
 		t.Errorf("kept %q %v", got, err)
 	}
 }
