@@ -63,6 +63,7 @@ func (w *work) build(ctx context.Context, c Contents) (*build, error) {
 func (w *work) buildOnce(ctx context.Context, c Contents, each bool) (*build, error) {
 	w.result.Bytes = 0
 	b := &build{w: w}
+	w.t.next = b
 	// An error that syncfs is to tell of must not have come before this.
 	side, err := openat(int(w.t.side.Fd()), ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
@@ -472,9 +473,10 @@ func (b *build) durable(side int, kept *keeper) error {
 	return nil
 }
 
-// close closes what was opened, apart from what the target has taken.
+// close closes what was opened, unless the target has taken it.
 func (b *build) close() error {
 	var errs []error
+	b.w.t.next = nil
 	if b.from != nil {
 		b.from.close()
 		b.to.close()

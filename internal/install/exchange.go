@@ -167,7 +167,7 @@ func (b *build) settle() error {
 func (b *build) install() error {
 	t := b.w.t
 	errs := []error{t.journal.Close(), t.ownRoot.Close(), t.own.Close()}
-	t.dir, t.own, t.ownRoot, t.journal = b.root, b.own, b.ownRoot, b.journal
+	t.dir, t.own, t.ownRoot, t.journal, t.next = b.root, b.own, b.ownRoot, b.journal, nil
 	b.from.close()
 	b.to.close()
 	// The links of files that were taken over count as no change.

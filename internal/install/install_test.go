@@ -155,7 +155,19 @@ func (f files) with(more files) files {
 }
 
 func options(dir string) Options {
-	return Options{Dir: dir, UID: -1, GID: -1, Log: hclog.NewNullLogger(), Mode: Mode(os.Getenv("M"))}
+	return optionsIn(Files, dir)
+}
+
+func optionsIn(m Mode, dir string) Options {
+	return Options{Dir: dir, Mode: m, UID: -1, GID: -1, Log: hclog.NewNullLogger()}
+}
+
+// eachMode runs a test in both modes.
+func eachMode(t *testing.T, test func(t *testing.T, m Mode)) {
+	t.Helper()
+	for _, m := range []Mode{Files, Tree} {
+		t.Run(string(m), func(t *testing.T) { test(t, m) })
+	}
 }
 
 func mustOpen(t testing.TB, o Options) *Target {

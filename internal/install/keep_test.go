@@ -18,8 +18,12 @@ func sets(t *testing.T, dir string) []string {
 }
 
 func TestKept_notByWhatEndedBeforeItBegan(t *testing.T) {
+	eachMode(t, testKept_notByWhatEndedBeforeItBegan)
+}
+
+func testKept_notByWhatEndedBeforeItBegan(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one"})
 	do(t, os.WriteFile(filepath.Join(dir, "a"), []byte("edited"), 0o644))
 	p, c := plan(t, 2, files{"a": "644 two"})
@@ -71,7 +75,11 @@ func TestKept_onceByAllAttemptsAtOneNext(t *testing.T) {
 }
 
 func TestKept_theNewestStayAtOpenHoweverLarge(t *testing.T) {
-	o := options(newDir(t))
+	eachMode(t, testKept_theNewestStayAtOpenHoweverLarge)
+}
+
+func testKept_theNewestStayAtOpenHoweverLarge(t *testing.T, m Mode) {
+	o := optionsIn(m, newDir(t))
 	first := mustOpen(t, o)
 	mustApply(t, first, 1, files{"a": "644 one"})
 	do(t, first.Close())
@@ -89,8 +97,10 @@ func TestKept_theNewestStayAtOpenHoweverLarge(t *testing.T) {
 	}
 }
 
-func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) {
-	o := options(newDir(t))
+func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) { eachMode(t, testKept_aNameAsLongAsNamesMayBe) }
+
+func testKept_aNameAsLongAsNamesMayBe(t *testing.T, m Mode) {
+	o := optionsIn(m, newDir(t))
 	name := strings.Repeat("n", maxName)
 	first := mustOpen(t, o)
 	mustApply(t, first, 1, files{name: "644 one"})

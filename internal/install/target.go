@@ -92,6 +92,7 @@ type Target struct {
 	side     *os.File
 	sideRoot *os.Root // the same
 	stamps   stamps
+	next     *build     // under way
 	olds     []*oldTree // oldest first
 	loose    bool       // the last switch is yet to be made durable
 
@@ -242,6 +243,9 @@ func (t *Target) Close() error {
 	}
 	if t.own != nil {
 		errs = append(errs, t.ownRoot.Close(), t.own.Close())
+	}
+	if t.next != nil {
+		errs = append(errs, t.next.close())
 	}
 	if t.parent != nil {
 		errs = append(errs, t.parent.Close())
