@@ -23,6 +23,7 @@ type Options struct {
 	BusyFiles      []string
 	Ignore         []string
 	RefuseSymlinks bool
+	GitModes       bool    // see scan.Options
 	MaxFileSize    int64   // bytes
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.

@@ -43,7 +43,7 @@ func New(o Options) (*Publisher, error) {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
-		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks,
+		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
 		MaxFileSize: limit, Log: o.Log,
 	})
 	if err != nil {
