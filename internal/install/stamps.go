@@ -36,3 +36,12 @@ func (s stamps) hash(path string, n node) (diff.Hash, bool) {
 	known, ok := s[path]
 	return known.hash, ok && known.node.same(n)
 }
+
+// keep forgets what is not managed any more.
+func (s stamps) keep(managed diff.Tree) {
+	for path := range s {
+		if e, ok := managed.Get(path); !ok || !e.HasContent() {
+			delete(s, path)
+		}
+	}
+}

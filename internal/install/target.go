@@ -26,6 +26,8 @@ type Options struct {
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
+	// Beat, if it is set, is called often while a long look or apply is under way.
+	Beat func()
 	// Log must not be nil.
 	Log hclog.Logger
 }
@@ -92,9 +94,10 @@ type Target struct {
 	side     *os.File
 	sideRoot *os.Root // the same
 	stamps   stamps
-	next     *build     // under way
-	olds     []*oldTree // oldest first
-	loose    bool       // the last switch is yet to be made durable
+	next     *build         // under way
+	olds     []*oldTree     // oldest first
+	loose    bool           // the last switch is yet to be made durable
+	peeked   *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time
 	walks bool         // do not use openat2
@@ -133,20 +136,22 @@ func newTarget(o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
+	t := openedAt(o, dir)
 	if err := t.locate(); err != nil {
 		return nil, errors.Join(err, t.Close())
 	}
 	return t, nil
 }
 
+func openedAt(o Options, dir *os.File) *Target {
+	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
+}
+
 // load reads what an earlier process left in .confsyncd.
 func (t *Target) load() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
-		return fmt.Errorf("open the target: %w", err)
+	if err := t.device(); err != nil {
+		return err
 	}
-	t.dev = st.Dev
 	if err := t.openOwn(); err != nil || t.own == nil {
 		return err
 	}
@@ -179,9 +184,36 @@ func (t *Target) load() error {
 	return nil
 }
 
+// device notes the file system that the target lies on.
+func (t *Target) device() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	t.dev = st.Dev
+	return nil
+}
+
+// openReading opens a target without its lock and without its journal, for looking
+// alone.
+func openReading(o Options) (*Target, error) {
+	dir, err := os.OpenFile(o.Dir, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the target: %w", err)
+	}
+	t := openedAt(o, dir)
+	if err := t.device(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return t, nil
+}
+
 // State returns what the target is at. A zero Position says that first contact is
 // still to come.
 func (t *Target) State() journal.State {
+	if t.peeked != nil {
+		return *t.peeked
+	}
 	if t.journal == nil {
 		return journal.State{Meta: journal.Meta{UID: -1, GID: -1}}
 	}
