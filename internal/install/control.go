@@ -60,10 +60,7 @@ func Resume(dir string) (Holds, error) {
 	if err := installed(dir); err != nil {
 		return Holds{}, err
 	}
-	held, err := ReadHolds(dir)
-	if err != nil {
-		return held, err
-	}
+	held, _ := ReadHolds(dir) // One that cannot be read goes all the same.
 	for _, name := range []string{pauseName, pinName} {
 		if err := os.Remove(filepath.Join(ControlDir(dir), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return held, fmt.Errorf("resume: %w", err)
