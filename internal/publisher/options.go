@@ -65,7 +65,7 @@ type Allow struct {
 type Commit struct {
 	Position diff.Position
 	Changes  []diff.Change
-	// Bytes is the size of the new contents, before compression.
+	// Bytes is the size of the new contents, however few bytes of them had to be sent.
 	Bytes    int64
 	Founding bool
 	// Duration is from the beginning of the scan to etcd's answer.

@@ -36,6 +36,12 @@ type Publisher struct {
 	view   store.View
 	weight store.Weight
 
+	coder *codec.Coder
+	bases *bases // of patches
+	// known is the version that bases were last read from etcd with, nil if there is none.
+	known  *store.Version
+	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand
+
 	rescan chan struct{} // capacity 1; holds a token while a full scan is asked for
 }
 
@@ -55,7 +61,10 @@ func New(o Options) (*Publisher, error) {
 	if o.Beat == nil {
 		o.Beat = func() {}
 	}
-	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
+	return &Publisher{
+		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
+		coder: codec.NewCoder(), bases: newBases(),
+	}, nil
 }
 
 // Rescan makes a running publisher look at the whole directory now.
@@ -175,7 +184,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, draft.Stage)
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
@@ -210,14 +219,14 @@ func (p *Publisher) keyframe(ctx context.Context) error {
 	if !p.weight.Due(p.view.Head) {
 		return nil
 	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view)
+	head, err := p.options.Store.MakeKeyframe(ctx, p.view, p.bases.get)
 	switch {
 	case errors.Is(err, store.ErrLostRace):
 		return nil
 	case err != nil:
 		return err
 	}
-	p.view = p.view.After(head)
+	p.view, p.known = p.view.After(head), nil // What it knows of records need not be kept.
 	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
 	return nil
 }
