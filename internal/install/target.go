@@ -50,6 +50,12 @@ type Plan struct {
 	// Meta says whose tree it is. Another Tenant, Prefix or Selection than the
 	// journal's make a new first contact. UID and GID are taken from the Options.
 	Meta journal.Meta
+	// Again are managed paths that are put right although they do not change. What
+	// cannot be is passed over: see Result.Blocked.
+	Again []string
+	// Back allows an older position of the same tenant id than the journal's, which is
+	// refused otherwise.
+	Back bool
 }
 
 // Result is what an apply did.
@@ -67,6 +73,8 @@ type Result struct {
 	Bytes int64
 	// Left are the paths that changes of the selection have left behind.
 	Left []string
+	// Blocked are those of Plan.Again that could not be put right.
+	Blocked []ConflictPath
 	// Unmanaged are the paths that ceased to be managed, yet stay: directories that
 	// hold what is not managed, or what others put in a file's place.
 	Unmanaged []string
@@ -202,6 +210,9 @@ func (t *Target) State() journal.State {
 // old or new, and the next Apply or Open completes them first; Apply may be called
 // again. Once the journal knows what the target becomes, ctx is not heeded.
 func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {
+	if t.peeked != nil {
+		return Result{}, errors.New("the target is open for reading alone")
+	}
 	if err := t.ready(); err != nil {
 		return Result{}, err
 	}
