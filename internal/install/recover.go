@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -72,7 +73,11 @@ func (t *Target) resume() (*work, error) {
 	c := t.cursor()
 	defer c.close()
 	keeps := 0
-	for i, change := range w.pending.Changes {
+	changes := slices.Clone(w.pending.Changes)
+	for _, path := range w.pending.Prune {
+		changes = append(changes, diff.Change{Path: path}) // Nothing is staged for it.
+	}
+	for i, change := range changes {
 		s, err := w.resumeStep(c, fd, i, change)
 		if err != nil {
 			return nil, t.fault("look at", change.Path, err)

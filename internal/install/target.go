@@ -24,6 +24,8 @@ type Options struct {
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
+	// Beat, if it is set, is called often while a long look or apply is under way.
+	Beat func()
 	// Log must not be nil.
 	Log hclog.Logger
 }
@@ -48,6 +50,12 @@ type Plan struct {
 	// Meta says whose tree it is. Another Tenant, Prefix or Selection than the
 	// journal's make a new first contact. UID and GID are taken from the Options.
 	Meta journal.Meta
+	// Again are managed paths that are put right although they do not change. What
+	// cannot be is passed over: see Result.Blocked.
+	Again []string
+	// Back allows an older position of the same tenant id than the journal's, which is
+	// refused otherwise.
+	Back bool
 }
 
 // Result is what an apply did.
@@ -65,6 +73,8 @@ type Result struct {
 	Bytes int64
 	// Left are the paths that changes of the selection have left behind.
 	Left []string
+	// Blocked are those of Plan.Again that could not be put right.
+	Blocked []ConflictPath
 	// Unmanaged are the paths that ceased to be managed, yet stay: directories that
 	// hold what is not managed, or what others put in a file's place.
 	Unmanaged []string
@@ -78,6 +88,8 @@ type Target struct {
 	own     *os.File // .confsyncd; nil before the first apply
 	ownRoot *os.Root // the same
 	journal *journal.Journal
+	stamps  stamps
+	peeked  *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time
 	walks bool         // do not use openat2
@@ -116,16 +128,18 @@ func newTarget(o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{o: o, dir: dir, now: time.Now, crash: func(string) {}}, nil
+	return openedAt(o, dir), nil
+}
+
+func openedAt(o Options, dir *os.File) *Target {
+	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
 }
 
 // load reads what an earlier process left in .confsyncd.
 func (t *Target) load() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
-		return fmt.Errorf("open the target: %w", err)
+	if err := t.device(); err != nil {
+		return err
 	}
-	t.dev = st.Dev
 	if err := t.openOwn(); err != nil || t.own == nil {
 		return err
 	}
@@ -151,9 +165,36 @@ func (t *Target) load() error {
 	return nil
 }
 
+// device notes the file system that the target lies on.
+func (t *Target) device() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	t.dev = st.Dev
+	return nil
+}
+
+// openReading opens a target without its lock and without its journal, for looking
+// alone.
+func openReading(o Options) (*Target, error) {
+	dir, err := os.OpenFile(o.Dir, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the target: %w", err)
+	}
+	t := openedAt(o, dir)
+	if err := t.device(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return t, nil
+}
+
 // State returns what the target is at. A zero Position says that first contact is
 // still to come.
 func (t *Target) State() journal.State {
+	if t.peeked != nil {
+		return *t.peeked
+	}
 	if t.journal == nil {
 		return journal.State{Meta: journal.Meta{UID: -1, GID: -1}}
 	}
@@ -169,6 +210,9 @@ func (t *Target) State() journal.State {
 // old or new, and the next Apply or Open completes them first; Apply may be called
 // again. Once the journal knows what the target becomes, ctx is not heeded.
 func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {
+	if t.peeked != nil {
+		return Result{}, errors.New("the target is open for reading alone")
+	}
 	if err := t.ready(); err != nil {
 		return Result{}, err
 	}
