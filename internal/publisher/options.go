@@ -23,6 +23,7 @@ type Options struct {
 	BusyFiles      []string
 	Ignore         []string
 	RefuseSymlinks bool
+	GitModes       bool    // see scan.Options
 	MaxFileSize    int64   // bytes
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.
@@ -38,11 +39,19 @@ type Options struct {
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger
+}
 
-	push    bool           // one commit, asked for by a person
-	found   *diff.Position // with push: lead agents on from here
-	message string
-	dryRun  bool
+// PushOptions are what only a push knows.
+type PushOptions struct {
+	// Parent is the generation that the head must be at, 0 for no head: then the head
+	// may be any publisher's. Nil asks for the head's name instead.
+	Parent *uint64
+	// Found is the tenant id and generation to lead agents on from, after both etcd
+	// and the publisher's memory were lost; nil otherwise.
+	Found   *diff.Position
+	Message string
+	// DryRun commits nothing.
+	DryRun bool
 }
 
 // Allow lifts guards for one commit.

@@ -17,6 +17,7 @@ type Publisher struct {
 	options Options
 	scanner *scan.Scanner
 	memory  *memory
+	push    *PushOptions // nil for a daemon
 
 	allow Allow        // what is still to be lifted
 	asked bool         // stand was asked before
@@ -25,6 +26,8 @@ type Publisher struct {
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
 	stood diff.Position
+	// unsure is set while the outcome of the last commit is unknown.
+	unsure bool
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -43,7 +46,7 @@ func New(o Options) (*Publisher, error) {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
-		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks,
+		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
 		MaxFileSize: limit, Log: o.Log,
 	})
 	if err != nil {
@@ -117,7 +120,7 @@ func (p *Publisher) busy() error {
 // commit commits what was found on top of where the publisher stands. It returns nil
 // if there is nothing to do.
 func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result) (*Commit, error) {
-	if p.options.push {
+	if p.push != nil {
 		if err := refuseHeld(found.Held); err != nil {
 			return nil, err
 		}
@@ -130,7 +133,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	if err := p.guard(on.base, changes, found); err != nil {
 		return nil, err
 	}
-	if p.options.dryRun {
+	if p.push != nil && p.push.DryRun {
 		return &Commit{Changes: changes, Founding: on.founding}, nil
 	}
 	sent := changes
@@ -141,6 +144,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		sent = diff.Compare(diff.Tree{}, found.Tree)
 	}
 	head, bytes, err := p.write(ctx, on, sent, found.Tree)
+	p.unsure = errors.Is(err, store.ErrAmbiguous)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +186,11 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	}
 	record := &codec.Record{
 		Tenant: on.last.Tenant, Generation: on.last.Generation + 1, Parent: on.last.Commit, Founding: on.founding,
-		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(), Message: p.options.message,
+		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(),
 		Digest: tree.Digest(), List: codec.List{Changes: changes},
+	}
+	if p.push != nil {
+		record.Message = p.push.Message
 	}
 	if !on.founding {
 		record.Keyframe = on.head.Keyframe

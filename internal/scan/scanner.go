@@ -30,6 +30,10 @@ type Options struct {
 	Ignore []string
 	// BusyFiles are paths below the root that are never part of the tree: see Busy.
 	BusyFiles []string
+	// GitModes carries modes as git does: files are 0755 if their owner may execute
+	// them and 0644 otherwise, directories 0755, whatever the umask was. False carries
+	// them as found.
+	GitModes bool
 	// RefuseSymlinks holds symlinks instead of carrying them.
 	RefuseSymlinks bool
 	// MaxFileSize is the largest size in bytes of a file that is carried; 0 is no
