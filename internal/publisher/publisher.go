@@ -81,9 +81,10 @@ var errBusy = errors.New("a busy file exists")
 
 // outcome is what one step found.
 type outcome struct {
-	scanned bool
-	held    []scan.Held
-	commit  *Commit // nil if there was nothing to commit
+	scanned  bool
+	scanning time.Duration // what the scan took
+	held     []scan.Held
+	commit   *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
@@ -98,12 +99,13 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root
 	}
 	on, err := p.stand(ctx, p.view, found.Tree)
 	if err != nil {
-		return outcome{scanned: true, held: found.Held}, err
+		return out, err
 	}
 	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
 		// Held paths keep what is committed, and that is known only now.
@@ -111,11 +113,11 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	commit, err := p.commit(ctx, on, found)
-	if commit != nil {
-		commit.Duration = time.Since(begin)
+	out.held = found.Held
+	if out.commit, err = p.commit(ctx, on, found); out.commit != nil {
+		out.commit.Duration = time.Since(begin)
 	}
-	return outcome{scanned: true, held: found.Held, commit: commit}, err
+	return out, err
 }
 
 // busy returns errBusy while a busy file exists.

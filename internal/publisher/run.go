@@ -29,6 +29,10 @@ const (
 	never        = time.Duration(-1)
 )
 
+// maxDirty is how many directories are noted while nothing can be published: beyond,
+// everything is looked at.
+const maxDirty = 10000
+
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
 // already, and an error if its memory in state_dir cannot be used.
@@ -125,11 +129,11 @@ func (d *daemon) loop(ctx context.Context) error {
 
 // note adds to what the next scan has to look at.
 func (d *daemon) note(more watcher.Dirty) {
-	if d.dirty.All || more.All {
-		d.dirty = watcher.Dirty{All: true}
-		return
-	}
+	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
 	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
+	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
+		d.dirty.All, d.dirty.Dirs = true, nil
+	}
 }
 
 // dirs returns what the next scan has to look at as scan.Scanner takes it.
@@ -155,6 +159,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	out, err := d.step(ctx, d.dirs())
 	if out.scanned {
+		if d.dirty.Poll {
+			d.watcher.Polled(out.scanning)
+		}
 		d.dirty = watcher.Dirty{}
 	}
 	if ctx.Err() != nil && out.commit == nil {

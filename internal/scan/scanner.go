@@ -109,10 +109,11 @@ func (s *Scanner) Rehash() {
 }
 
 // Scan brings the tree up to date. dirs are the directories, "" the root, in which
-// something changed since the last call; nil is all of them. Directories that are new
-// or replaced are scanned whole, and directories with held paths are always looked at
-// again. The first scan, the one after an error, and one that finds another root look
-// at everything, whatever dirs says.
+// something changed since the last call; one with a trailing slash stands for all
+// below it too, and nil for everything. Directories that are new or replaced are
+// scanned whole, and directories with held paths are always looked at again. The first
+// scan, the one after an error, and one that finds another root look at everything,
+// whatever dirs says.
 //
 // committed is what held paths keep. Scan returns an error that wraps ErrRootMissing
 // if the root is missing, also if it vanished during the scan, ErrChanged if it was
