@@ -84,6 +84,7 @@ on each host applies it, whole or not at all.`,
 	root.AddCommand(a.publishCommand(), a.agentCommand(), a.pushCommand(), a.pullCommand(), a.statusCommand(),
 		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
 	a.addDev(root)
+	a.addManual(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -47,6 +47,7 @@ func (t *Target) plan(p Plan) (*work, error) {
 		return nil, err
 	}
 	for i := range w.steps {
+		t.o.Beat()
 		if err := w.look(c, &w.steps[i]); err != nil {
 			return nil, err
 		}

@@ -73,6 +73,7 @@ func (t *Target) resume() (*work, error) {
 	defer c.close()
 	keeps := 0
 	for i, change := range w.pending.Changes {
+		t.o.Beat()
 		s, err := w.resumeStep(c, fd, i, change)
 		if err != nil {
 			return nil, t.fault("look at", change.Path, err)

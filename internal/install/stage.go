@@ -184,6 +184,7 @@ func (s *stage) copyLocal(i, from int) (bool, error) {
 
 // write stages one file or symlink.
 func (s *stage) write(i int, b []byte) error {
+	s.w.t.o.Beat()
 	st := s.w.steps[i]
 	s.w.result.Bytes += int64(len(b))
 	if st.New.Kind == diff.Symlink {

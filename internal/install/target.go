@@ -24,6 +24,9 @@ type Options struct {
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
+	// Beat is called, if it is set, before each path is looked at, staged or switched:
+	// a large apply takes long.
+	Beat func()
 	// Log must not be nil.
 	Log hclog.Logger
 }
@@ -106,6 +109,9 @@ func newTarget(o Options) (*Target, error) {
 		return nil, fmt.Errorf("open the target: %q is no absolute path", o.Dir)
 	}
 	o.Dir = filepath.Clean(o.Dir)
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	if err := makeDir(o); err != nil {
 		return nil, err
 	}

@@ -55,6 +55,7 @@ func (p *Publisher) contents(changes []diff.Change, founding bool, stage func(co
 // inline reads the contents into the changes.
 func (p *Publisher) inline(sent []codec.Change, order []int) error {
 	for _, i := range order {
+		p.options.Beat()
 		p.reading = sent[i].Path
 		content, err := p.scanner.Read(sent[i].Path, sent[i].New)
 		if err != nil {
@@ -70,6 +71,7 @@ func (p *Publisher) pack(sent []codec.Change, order []int, stage func(codec.Pack
 	packer := codec.NewPacker(stage)
 	spots := make([]codec.Spot, len(order))
 	for n, i := range order {
+		p.options.Beat()
 		p.reading = sent[i].Path
 		content, err := p.scanner.Read(sent[i].Path, sent[i].New)
 		if err != nil {
