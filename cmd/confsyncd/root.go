@@ -89,6 +89,7 @@ on each host applies it, whole or not at all.`,
 	completeWords(root, "log-level", "trace", "debug", "info", "warn", "error")
 	completeWords(root, "log-format", "text", "json", "auto")
 	a.addDev(root)
+	a.addManual(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

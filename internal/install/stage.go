@@ -207,6 +207,7 @@ func (s *stage) local(i int, kind diff.Kind) ([]byte, error) {
 
 // write stages one file or symlink.
 func (s *stage) write(i int, b []byte) error {
+	s.w.t.o.Beat()
 	st := s.w.steps[i]
 	s.w.result.Bytes += int64(len(b))
 	if st.New.Kind == diff.Symlink {

@@ -47,19 +47,19 @@ type Publisher struct {
 
 // New returns a publisher. It touches neither the directory nor etcd.
 func New(o Options) (*Publisher, error) {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	limit := o.MaxFileSize
 	if o.Allow.Size {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
 		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
-		MaxFileSize: limit, Log: o.Log,
+		MaxFileSize: limit, Beat: o.Beat, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
-	}
-	if o.Beat == nil {
-		o.Beat = func() {}
 	}
 	return &Publisher{
 		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),

@@ -120,11 +120,24 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		d.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
 		}
 	}
+}
+
+// tell tells what the source is at.
+func (d *daemon) tell() {
+	if d.options.Status == nil {
+		return
+	}
+	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	if d.view.Head != nil {
+		now.Generation = d.view.Head.Position.Generation
+	}
+	d.options.Status(now)
 }
 
 // note adds to what the next scan has to look at.
