@@ -63,6 +63,7 @@ type Source struct {
 	BusyFiles   []string // relative paths
 	Ignore      []string // patterns
 	Symlinks    string   // "preserve" or "refuse"
+	FileMode    string   // "git", or empty: as found
 	MaxFileSize int64    // bytes
 	MaxDelete   float64  // share of the tree, 0 to 1
 

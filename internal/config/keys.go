@@ -57,6 +57,7 @@ func (s *Source) keys() []key {
 		{"busy_files", list(&s.BusyFiles, relativePath)},
 		{"ignore", list(&s.Ignore, ignorePattern)},
 		{"symlinks", text(&s.Symlinks, oneOf("preserve", "refuse"))},
+		{"file_mode", text(&s.FileMode, oneOf("git", ""))},
 		{"max_file_size", size(&s.MaxFileSize, fileSize)},
 		{"max_delete", percent(&s.MaxDelete, share)},
 	}

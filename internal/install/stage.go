@@ -21,6 +21,17 @@ type stage struct {
 	fd int
 	// each says that every file is made durable by itself.
 	each bool
+	// next is set where a whole tree is staged: each entry lies at its path below it.
+	next *cursor
+}
+
+// place returns where step i's entry is staged. The directory is good until the next
+// call.
+func (s *stage) place(i int) (dir int, name string, err error) {
+	if s.next != nil {
+		return s.next.at(s.w.steps[i].Path)
+	}
+	return s.fd, stagedName(i), nil
 }
 
 // stagedName returns the name of what is staged for step i.
@@ -72,7 +83,7 @@ func (w *work) stageOnce(ctx context.Context, c Contents, each bool) error {
 }
 
 func (t *Target) openStage() (int, error) {
-	return t.openSub(int(t.own.Fd()), stageName, diff.OwnName+"/"+stageName)
+	return t.openSub(int(t.side.Fd()), stageName, t.sideName()+"/"+stageName)
 }
 
 // content tells distinct contents apart.
@@ -95,6 +106,9 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 			continue
 		}
 		if st.New.Kind == diff.Directory {
+			if s.next != nil {
+				continue // All directories were made before.
+			}
 			if err := s.mkdir(i); err != nil {
 				return err
 			}
@@ -207,15 +221,20 @@ func (s *stage) local(i int, kind diff.Kind) ([]byte, error) {
 
 // write stages one file or symlink.
 func (s *stage) write(i int, b []byte) error {
+	s.w.t.o.Beat()
 	st := s.w.steps[i]
 	s.w.result.Bytes += int64(len(b))
+	dir, name, err := s.place(i)
+	if err != nil {
+		return s.w.t.fault("stage", st.Path, err)
+	}
 	if st.New.Kind == diff.Symlink {
-		if err := s.symlink(stagedName(i), string(b)); err != nil {
+		if err := s.symlink(dir, name, string(b)); err != nil {
 			return s.w.t.fault("stage", st.Path, err)
 		}
 		return nil
 	}
-	f, err := openFile(s.fd, stagedName(i), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	f, err := openFile(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return s.w.t.fault("stage", st.Path, err)
 	}
@@ -243,11 +262,11 @@ func (s *stage) writeFile(f *os.File, mode uint32, b []byte) error {
 	return nil
 }
 
-func (s *stage) symlink(name, target string) error {
-	if err := unix.Symlinkat(target, s.fd, name); err != nil {
+func (s *stage) symlink(dir int, name, target string) error {
+	if err := unix.Symlinkat(target, dir, name); err != nil {
 		return err
 	}
-	return unix.Fchownat(s.fd, name, s.w.t.o.UID, s.w.t.o.GID, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.Fchownat(dir, name, s.w.t.o.UID, s.w.t.o.GID, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // mkdir stages one directory.

@@ -46,6 +46,7 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, foundin
 		first[c.New.Hash] = i
 		bytes += c.New.Size
 		p.reading = c.Path
+		p.options.Beat()
 		content, err := p.scanner.Read(c.Path, c.New)
 		if err != nil {
 			return nil, 0, err

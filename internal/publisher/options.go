@@ -23,6 +23,7 @@ type Options struct {
 	BusyFiles      []string
 	Ignore         []string
 	RefuseSymlinks bool
+	GitModes       bool    // see scan.Options
 	MaxFileSize    int64   // bytes
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.
@@ -35,14 +36,33 @@ type Options struct {
 	// Beat is called, if it is set, whenever the publisher is not stuck: at least every
 	// ten seconds, but for the time that a single file or call takes.
 	Beat func()
+	// Status is called, if it is set, with what the source is at, whenever the
+	// publisher has looked.
+	Status func(Status)
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger
+}
 
-	push    bool           // one commit, asked for by a person
-	found   *diff.Position // with push: lead agents on from here
-	message string
-	dryRun  bool
+// PushOptions are what only a push knows.
+type PushOptions struct {
+	// Parent is the generation that the head must be at, 0 for no head: then the head
+	// may be any publisher's. Nil asks for the head's name instead.
+	Parent *uint64
+	// Found is the tenant id and generation to lead agents on from, after both etcd
+	// and the publisher's memory were lost; nil otherwise.
+	Found   *diff.Position
+	Message string
+	// DryRun commits nothing.
+	DryRun bool
+}
+
+// Status is what a source is at.
+type Status struct {
+	// State is one word, and Reason says what is waited for, as in package report; both
+	// are empty before the first look came to an end.
+	State, Reason string
+	Generation    uint64 // the newest one that is known; 0 if none is
 }
 
 // Allow lifts guards for one commit.

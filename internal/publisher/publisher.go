@@ -17,6 +17,7 @@ type Publisher struct {
 	options Options
 	scanner *scan.Scanner
 	memory  *memory
+	push    *PushOptions // nil for a daemon
 
 	allow Allow        // what is still to be lifted
 	asked bool         // stand was asked before
@@ -25,6 +26,8 @@ type Publisher struct {
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
 	stood diff.Position
+	// unsure is set while the outcome of the last commit is unknown.
+	unsure bool
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -44,19 +47,19 @@ type Publisher struct {
 
 // New returns a publisher. It touches neither the directory nor etcd.
 func New(o Options) (*Publisher, error) {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	limit := o.MaxFileSize
 	if o.Allow.Size {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
-		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks,
-		MaxFileSize: limit, Log: o.Log,
+		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
+		MaxFileSize: limit, Beat: o.Beat, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
-	}
-	if o.Beat == nil {
-		o.Beat = func() {}
 	}
 	return &Publisher{
 		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
@@ -78,9 +81,10 @@ var errBusy = errors.New("a busy file exists")
 
 // outcome is what one step found.
 type outcome struct {
-	scanned bool
-	held    []scan.Held
-	commit  *Commit // nil if there was nothing to commit
+	scanned  bool
+	scanning time.Duration // what the scan took
+	held     []scan.Held
+	commit   *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
@@ -95,12 +99,13 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root
 	}
 	on, err := p.stand(ctx, p.view, found.Tree)
 	if err != nil {
-		return outcome{scanned: true, held: found.Held}, err
+		return out, err
 	}
 	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
 		// Held paths keep what is committed, and that is known only now.
@@ -108,11 +113,11 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	commit, err := p.commit(ctx, on, found)
-	if commit != nil {
-		commit.Duration = time.Since(begin)
+	out.held = found.Held
+	if out.commit, err = p.commit(ctx, on, found); out.commit != nil {
+		out.commit.Duration = time.Since(begin)
 	}
-	return outcome{scanned: true, held: found.Held, commit: commit}, err
+	return out, err
 }
 
 // busy returns errBusy while a busy file exists.
@@ -126,7 +131,7 @@ func (p *Publisher) busy() error {
 // commit commits what was found on top of where the publisher stands. It returns nil
 // if there is nothing to do.
 func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result) (*Commit, error) {
-	if p.options.push {
+	if p.push != nil {
 		if err := refuseHeld(found.Held); err != nil {
 			return nil, err
 		}
@@ -139,7 +144,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	if err := p.guard(on.base, changes, found); err != nil {
 		return nil, err
 	}
-	if p.options.dryRun {
+	if p.push != nil && p.push.DryRun {
 		return &Commit{Changes: changes, Founding: on.founding}, nil
 	}
 	sent := changes
@@ -150,6 +155,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		sent = diff.Compare(diff.Tree{}, found.Tree)
 	}
 	head, bytes, err := p.write(ctx, on, sent, found.Tree)
+	p.unsure = errors.Is(err, store.ErrAmbiguous)
 	if err != nil {
 		return nil, err
 	}
@@ -191,8 +197,11 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	}
 	record := &codec.Record{
 		Tenant: on.last.Tenant, Generation: on.last.Generation + 1, Parent: on.last.Commit, Founding: on.founding,
-		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(), Message: p.options.message,
+		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(),
 		Digest: tree.Digest(), List: codec.List{Changes: changes},
+	}
+	if p.push != nil {
+		record.Message = p.push.Message
 	}
 	if !on.founding {
 		record.Keyframe = on.head.Keyframe

@@ -29,6 +29,10 @@ const (
 	never        = time.Duration(-1)
 )
 
+// maxDirty is how many directories are noted while nothing can be published: beyond,
+// everything is looked at.
+const maxDirty = 10000
+
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
 // already, and an error if its memory in state_dir cannot be used.
@@ -116,6 +120,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		d.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
@@ -123,13 +128,25 @@ func (d *daemon) loop(ctx context.Context) error {
 	}
 }
 
-// note adds to what the next scan has to look at.
-func (d *daemon) note(more watcher.Dirty) {
-	if d.dirty.All || more.All {
-		d.dirty = watcher.Dirty{All: true}
+// tell tells what the source is at.
+func (d *daemon) tell() {
+	if d.options.Status == nil {
 		return
 	}
+	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	if d.view.Head != nil {
+		now.Generation = d.view.Head.Position.Generation
+	}
+	d.options.Status(now)
+}
+
+// note adds to what the next scan has to look at.
+func (d *daemon) note(more watcher.Dirty) {
+	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
 	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
+	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
+		d.dirty.All, d.dirty.Dirs = true, nil
+	}
 }
 
 // dirs returns what the next scan has to look at as scan.Scanner takes it.
@@ -155,6 +172,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	out, err := d.step(ctx, d.dirs())
 	if out.scanned {
+		if d.dirty.Poll {
+			d.watcher.Polled(out.scanning)
+		}
 		d.dirty = watcher.Dirty{}
 	}
 	if ctx.Err() != nil && out.commit == nil {

@@ -107,6 +107,8 @@ type walk struct {
 	at     diff.Position
 	tree   diff.Tree
 	places map[diff.Hash]place
+
+	visit func(r *codec.Record, before diff.Tree) // is told of each step; may be nil
 }
 
 func newWalk(s *Store, head *Head, revision int64) *walk {
@@ -257,7 +259,14 @@ func (w *walk) step(r *codec.Record) error {
 	case r.Generation != w.at.Generation+1 || r.Parent != w.at.Commit:
 		return fmt.Errorf("%w: the record of generation %d does not follow generation %d", ErrDamaged, r.Generation, w.at.Generation)
 	}
-	return w.apply(&r.List, r.Position(), r.Digest)
+	before := w.tree
+	if err := w.apply(&r.List, r.Position(), r.Digest); err != nil {
+		return err
+	}
+	if w.visit != nil {
+		w.visit(r, before)
+	}
+	return nil
 }
 
 func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
