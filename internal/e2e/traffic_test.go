@@ -68,7 +68,7 @@ func (c counter) Write(b []byte) (int, error) {
 
 func (m *meter) endpoint() string { return "http://" + m.listener.Addr().String() }
 
-// bytes is what went to etcd and came from it.
+// traffic is how many bytes went to etcd and came from it.
 type traffic struct{ up, down int64 }
 
 func (m *meter) read() traffic { return traffic{m.up.Load(), m.down.Load()} }
@@ -214,7 +214,6 @@ func TestTrafficOfOneEditedLine(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRoute(t, l, fmt.Sprintf("size%d", tt.size), tt.size)
-			// Roots are idle for as long as an edit takes.
 			idle := r.measure(func() { time.Sleep(200 * time.Millisecond) })
 			var records []int64
 			sums := make([][2][]int64, len(r.meters))
