@@ -67,9 +67,9 @@ func (a asking) Fetch(ctx context.Context, want []diff.Entry, have func(diff.Has
 	return a.contents.Fetch(ctx, want, nil, put)
 }
 
-func TestApply_holdsWhatItReplaces(t *testing.T) { eachMode(t, testApply_holdsWhatItReplaces) }
+func TestApply_holdsWhatItReplaces(t *testing.T) { eachMode(t, testApplyHoldsWhatItReplaces) }
 
-func testApply_holdsWhatItReplaces(t *testing.T, m Mode) {
+func testApplyHoldsWhatItReplaces(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one", "b": "644 two", "c": "644 three", "d": "->four", "e": "644 five"})
