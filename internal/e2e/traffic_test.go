@@ -214,6 +214,7 @@ func TestTrafficOfOneEditedLine(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRoute(t, l, fmt.Sprintf("size%d", tt.size), tt.size)
+			r.measure(func() {}) // What follows the last edit is over then.
 			idle := r.measure(func() { time.Sleep(200 * time.Millisecond) })
 			var records []int64
 			sums := make([][2][]int64, len(r.meters))
