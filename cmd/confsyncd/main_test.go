@@ -8,6 +8,7 @@
 // src" says enough. Beside testscript's own commands there are:
 //
 //	run CODE ARG...          run confsyncd, and demand that exit code
+//	person CODE ARG...       the same on a terminal, which is all standard output then
 //	until REGEXP ARG...      run it until its standard output matches
 //	daemon NAME ARG...       run it in the background; output goes to NAME.out and NAME.err
 //	end NAME [SIGNAL]        send the signal (TERM) and demand that it exits with 0
@@ -61,7 +62,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"run": command, "until": until, "daemon": start, "end": end,
+			"run": command, "person": person, "until": until, "daemon": start, "end": end,
 			"await": await, "same": same, "tree": tree, "etcd": etcd,
 		},
 	})

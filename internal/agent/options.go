@@ -37,6 +37,9 @@ type Options struct {
 	// Beat is called, if it is set, whenever the agent is not stuck: at least every
 	// ten seconds, but for the time that a single system call takes.
 	Beat func()
+	// Progress is told, if it is set, how many bytes of the contents of the apply in hand
+	// were staged.
+	Progress func(done, total int64)
 	// Applied is called after each apply, if it is set.
 	Applied func(Applied)
 	// InSync is called when the target has come to equal the head, if it is set.
