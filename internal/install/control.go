@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
@@ -18,9 +17,6 @@ const (
 	pauseName = "pause"
 	pinName   = "pin"
 )
-
-// ControlDir returns where the control files of the target at dir lie.
-func ControlDir(dir string) string { return filepath.Join(dir, diff.OwnName) }
 
 // Hold is an operator's word that a target stays as it is.
 type Hold struct {
@@ -60,10 +56,7 @@ func Resume(dir string) (Holds, error) {
 	if err := installed(dir); err != nil {
 		return Holds{}, err
 	}
-	held, err := ReadHolds(dir)
-	if err != nil {
-		return held, err
-	}
+	held, _ := ReadHolds(dir) // One that cannot be read goes all the same.
 	for _, name := range []string{pauseName, pinName} {
 		if err := os.Remove(filepath.Join(ControlDir(dir), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return held, fmt.Errorf("resume: %w", err)

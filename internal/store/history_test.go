@@ -47,7 +47,7 @@ func newPast(t *testing.T) *past {
 
 func (p *past) keyframe() {
 	p.Helper()
-	h, err := p.store.MakeKeyframe(p.Context(), p.view())
+	h, err := p.store.MakeKeyframe(p.Context(), p.view(), nil)
 	if err != nil {
 		p.Fatal(err)
 	}
