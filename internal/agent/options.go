@@ -39,6 +39,9 @@ type Options struct {
 	// Beat is called, if it is set, whenever the agent is not stuck: at least every
 	// ten seconds, but for the time that a single system call takes.
 	Beat func()
+	// Progress is told, if it is set, how many bytes of the contents of the apply in hand
+	// were staged.
+	Progress func(done, total int64)
 	// Status is called, if it is set, with what the target is at, whenever the agent
 	// has looked.
 	Status func(Status)
