@@ -28,6 +28,8 @@ type Publisher struct {
 	stood diff.Position
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
+	// scanned is the directory as it was found last.
+	scanned diff.Tree
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -58,7 +60,8 @@ func New(o Options) (*Publisher, error) {
 	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
 }
 
-// Rescan makes a running publisher look at the whole directory now.
+// Rescan makes a running publisher look at the whole directory now, and read all its
+// files again.
 func (p *Publisher) Rescan() {
 	select {
 	case p.rescan <- struct{}{}:
@@ -90,6 +93,7 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root

@@ -49,12 +49,14 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
+	rehash := newRehasher()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
+	g.Go(func() error { return rehash.run(ctx, o) })
 	g.Go(func() error {
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 		}
@@ -82,6 +84,7 @@ type daemon struct {
 	*Publisher
 	watcher *watcher.Watcher
 	feed    *store.Feed
+	rehash  *rehasher
 	diary   *diary
 
 	dirty    watcher.Dirty
@@ -95,6 +98,8 @@ type daemon struct {
 func (d *daemon) loop(ctx context.Context) error {
 	rescan := time.NewTicker(d.options.Rescan)
 	defer rescan.Stop()
+	rehash := time.NewTimer(d.options.rehashWait())
+	defer rehash.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
@@ -108,6 +113,13 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
+			d.rehash.ask(d.scanned)
+		case <-rehash.C:
+			d.rehash.ask(d.scanned)
+			rehash.Reset(d.options.rehashWait())
+			continue
+		case found := <-d.rehash.found:
+			d.distrust(found)
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():
