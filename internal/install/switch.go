@@ -129,6 +129,7 @@ func (w *work) switchAll() error {
 
 // do switches the path of one step.
 func (s *switcher) do(i int) error {
+	s.w.t.o.Beat()
 	st := &s.w.steps[i]
 	s.count++
 	s.w.t.crash(fmt.Sprintf("mid-switch %d", s.count))
@@ -207,6 +208,12 @@ func (s *switcher) try(i int, st *step) error {
 			return err
 		}
 	}
+	var staged node
+	if st.staged() {
+		if staged, err = lstat(s.stage, stagedName(i)); err != nil {
+			return err
+		}
+	}
 	switch st.act {
 	case create:
 		err = s.rename(i, dir, name, unix.RENAME_NOREPLACE)
@@ -221,6 +228,9 @@ func (s *switcher) try(i int, st *step) error {
 		err = unix.Unlinkat(dir, name, 0)
 	case removeDir:
 		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	}
+	if err == nil && st.staged() {
+		s.w.t.noteWritten(dir, name, st, staged)
 	}
 	return settled(st, err)
 }

@@ -38,26 +38,35 @@ type Publisher struct {
 	view   store.View
 	weight store.Weight
 
+	coder *codec.Coder
+	bases *bases // of patches
+	// known is the version that bases were last read from etcd with, nil if there is none.
+	known  *store.Version
+	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand
+
 	rescan chan struct{} // capacity 1; holds a token while a full scan is asked for
 }
 
 // New returns a publisher. It touches neither the directory nor etcd.
 func New(o Options) (*Publisher, error) {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	limit := o.MaxFileSize
 	if o.Allow.Size {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
 		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
-		MaxFileSize: limit, Log: o.Log,
+		MaxFileSize: limit, Beat: o.Beat, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if o.Beat == nil {
-		o.Beat = func() {}
-	}
-	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
+	return &Publisher{
+		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
+		coder: codec.NewCoder(), bases: newBases(),
+	}, nil
 }
 
 // Rescan makes a running publisher look at the whole directory now, and read all its
@@ -181,7 +190,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, draft.Stage)
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
@@ -216,14 +225,14 @@ func (p *Publisher) keyframe(ctx context.Context) error {
 	if !p.weight.Due(p.view.Head) {
 		return nil
 	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view)
+	head, err := p.options.Store.MakeKeyframe(ctx, p.view, p.bases.get)
 	switch {
 	case errors.Is(err, store.ErrLostRace):
 		return nil
 	case err != nil:
 		return err
 	}
-	p.view = p.view.After(head)
+	p.view, p.known = p.view.After(head), nil // What it knows of records need not be kept.
 	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
 	return nil
 }

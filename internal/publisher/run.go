@@ -46,6 +46,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	p.memory = memory
+	p.bases.open(memory.dir, false)
+	defer p.bases.close()
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
@@ -59,6 +61,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			Publisher: p, watcher: w, feed: feed, rehash: rehash, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
+			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
 		}
 		return d.loop(ctx)
 	})
@@ -92,6 +95,7 @@ type daemon struct {
 	changing int              // steps in a row that ended with scan.ErrChanged
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
+	copying  *logging.Episode // errors of bases
 }
 
 // loop wakes for changes on either side and makes a step each time.
@@ -128,11 +132,24 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		d.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
 		}
 	}
+}
+
+// tell tells what the source is at.
+func (d *daemon) tell() {
+	if d.options.Status == nil {
+		return
+	}
+	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	if d.view.Head != nil {
+		now.Generation = d.view.Head.Position.Generation
+	}
+	d.options.Status(now)
 }
 
 // note adds to what the next scan has to look at.
@@ -180,6 +197,7 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
+		d.copy(*out.commit)
 	}
 	if err != nil {
 		return d.failed(ctx, out.held, err)
@@ -203,6 +221,15 @@ func (d *daemon) keep(ctx context.Context) {
 			d.view = view // what was missing may have been compacted away
 		}
 	}
+}
+
+// copy keeps what the next patches apply to. Without it they only are not made.
+func (d *daemon) copy(c Commit) {
+	if err := d.keepBases(c); err != nil {
+		d.copying.Failed(err)
+		return
+	}
+	d.copying.Ended()
 }
 
 // failed notes why a step did not succeed, and returns when to try again.

@@ -39,6 +39,8 @@ type Options struct {
 	// MaxFileSize is the largest size in bytes of a file that is carried; 0 is no
 	// limit.
 	MaxFileSize int64
+	// Beat is called, if it is set, before each name is looked at: a first scan takes long.
+	Beat func()
 	// Log is required.
 	Log hclog.Logger
 	// Now is the clock; nil is time.Now.
@@ -92,6 +94,9 @@ func New(o Options) (*Scanner, error) {
 	s := &Scanner{options: o, rules: rules, now: o.Now, doubt: true, buf: make([]byte, 128<<10), hash: sha256.New()}
 	if s.now == nil {
 		s.now = time.Now
+	}
+	if s.options.Beat == nil {
+		s.options.Beat = func() {}
 	}
 	return s, nil
 }
