@@ -35,8 +35,7 @@ type Publisher struct {
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
-	view   store.View
-	weight store.Weight
+	view store.View
 
 	coder *codec.Coder
 	bases *bases // of patches
@@ -212,27 +211,4 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	}
 	head, err := draft.Commit(ctx, record)
 	return head, bytes, err
-}
-
-// keyframe makes a keyframe if one is due. Commits go first: a lost race is no error.
-func (p *Publisher) keyframe(ctx context.Context) error {
-	if p.view.Head == nil {
-		return nil
-	}
-	if err := p.options.Store.Weigh(ctx, &p.weight, p.view); err != nil {
-		return err
-	}
-	if !p.weight.Due(p.view.Head) {
-		return nil
-	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view, p.bases.get)
-	switch {
-	case errors.Is(err, store.ErrLostRace):
-		return nil
-	case err != nil:
-		return err
-	}
-	p.view, p.known = p.view.After(head), nil // What it knows of records need not be kept.
-	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
-	return nil
 }

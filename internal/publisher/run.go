@@ -51,14 +51,15 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
-	rehash := newRehasher()
+	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
 	g.Go(func() error { return rehash.run(ctx, o) })
+	g.Go(func() error { return keeper.run(ctx) })
 	g.Go(func() error {
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, rehash: rehash, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
@@ -88,6 +89,7 @@ type daemon struct {
 	watcher *watcher.Watcher
 	feed    *store.Feed
 	rehash  *rehasher
+	keeper  *keeper
 	diary   *diary
 
 	dirty    watcher.Dirty
@@ -124,6 +126,9 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case found := <-d.rehash.found:
 			d.distrust(found)
+		case answer := <-d.keeper.done:
+			d.keep(ctx, answer)
+			continue
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():
@@ -206,21 +211,8 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	d.troubles.Ended()
 	d.retrying.Reset()
 	d.diary.live(len(out.held), d.watcher.Degraded())
-	d.keep(ctx)
+	d.keeper.ask(d.view)
 	return heldWait(out.held)
-}
-
-// keep makes a keyframe if one is due.
-func (d *daemon) keep(ctx context.Context) {
-	switch err := d.keyframe(ctx); {
-	case err == nil:
-		d.keeping.Ended()
-	case ctx.Err() == nil:
-		d.keeping.Failed(err)
-		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
-			d.view = view // what was missing may have been compacted away
-		}
-	}
 }
 
 // copy keeps what the next patches apply to. Without it they only are not made.
