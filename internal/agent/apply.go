@@ -46,7 +46,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, err
 	}
 	a.refused = nil
-	result, err := a.target.Apply(ctx, plan, version)
+	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
 		a.refused, a.refusedAt = version, a.target.State().Position
 	}

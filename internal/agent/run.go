@@ -90,6 +90,7 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 		}
 		wait := a.wake(ctx, feed)
 		a.ready()
+		a.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
@@ -134,6 +135,21 @@ func (a *Agent) ready() {
 	}
 	a.options.Ready()
 	a.options.Ready = nil
+}
+
+// tell tells what the target is at.
+func (a *Agent) tell() {
+	if a.options.Status == nil {
+		return
+	}
+	now := Status{State: a.diary.told.State, Reason: a.diary.told.Reason}
+	if a.applier.target != nil {
+		now.Generation = a.applier.target.State().Position.Generation
+	}
+	if a.view.Head != nil {
+		now.Head = a.view.Head.Position.Generation
+	}
+	a.options.Status(now)
 }
 
 // failed notes why the target could not be brought to the head, and returns when to

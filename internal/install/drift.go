@@ -133,9 +133,7 @@ func (l *looker) below(ctx context.Context, dir string, d *diff.Dir) error {
 // look compares one path. It reports whether no directory stands there, so that nothing
 // managed can lie below.
 func (l *looker) look(path string, want diff.Entry) (gone bool, err error) {
-	if l.t.o.Beat != nil {
-		l.t.o.Beat()
-	}
+	l.t.o.Beat()
 	d := Drifted{Path: path, Want: want}
 	n, err := l.compare(&d)
 	if err != nil && d.What == "" {

@@ -52,6 +52,7 @@ func (t *Target) plan(p Plan) (*work, error) {
 		return nil, err
 	}
 	for i := range w.steps {
+		t.o.Beat()
 		look := w.look
 		if w.steps[i].again {
 			look = w.lookAgain

@@ -83,6 +83,7 @@ func (t *Target) resume() (*work, error) {
 		changes = append(changes, diff.Change{Path: path}) // Nothing is staged for it.
 	}
 	for i, change := range changes {
+		t.o.Beat()
 		s, err := w.resumeStep(c, fd, i, change)
 		if err != nil {
 			return nil, t.fault("look at", change.Path, err)

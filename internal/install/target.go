@@ -26,7 +26,8 @@ type Options struct {
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
-	// Beat, if it is set, is called often while a long look or apply is under way.
+	// Beat is called, if it is set, before each path is looked at, staged or switched:
+	// a large apply takes long.
 	Beat func()
 	// Log must not be nil.
 	Log hclog.Logger
@@ -152,6 +153,9 @@ func newTarget(o Options) (*Target, error) {
 }
 
 func openedAt(o Options, dir *os.File) *Target {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
 }
 

@@ -19,6 +19,9 @@ type Options struct {
 	Settle   time.Duration
 	MaxDelay time.Duration
 	Rescan   time.Duration
+	// Rehash is how often all files are read again, whatever their time stamps say; 0
+	// is an hour.
+	Rehash time.Duration
 	// BusyFiles are paths below Dir; nothing is published while one exists.
 	BusyFiles      []string
 	Ignore         []string
@@ -36,6 +39,9 @@ type Options struct {
 	// Beat is called, if it is set, whenever the publisher is not stuck: at least every
 	// ten seconds, but for the time that a single file or call takes.
 	Beat func()
+	// Status is called, if it is set, with what the source is at, whenever the
+	// publisher has looked.
+	Status func(Status)
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger
@@ -52,6 +58,17 @@ type PushOptions struct {
 	Message string
 	// DryRun commits nothing.
 	DryRun bool
+	// Progress is told, if it is set, how many bytes of the new contents were staged.
+	// Those of a small commit are not.
+	Progress func(done, total int64)
+}
+
+// Status is what a source is at.
+type Status struct {
+	// State is one word, and Reason says what is waited for, as in package report; both
+	// are empty before the first look came to an end.
+	State, Reason string
+	Generation    uint64 // the newest one that is known; 0 if none is
 }
 
 // Allow lifts guards for one commit.
@@ -65,7 +82,7 @@ type Allow struct {
 type Commit struct {
 	Position diff.Position
 	Changes  []diff.Change
-	// Bytes is the size of the new contents, before compression.
+	// Bytes is the size of the new contents, however few bytes of them had to be sent.
 	Bytes    int64
 	Founding bool
 	// Duration is from the beginning of the scan to etcd's answer.

@@ -53,14 +53,6 @@ func holds(tree *diff.Dir, children []diff.Child) bool {
 	return i == len(children)
 }
 
-// forget drops all records, here and below.
-func (d *directory) forget() {
-	d.files = nil
-	for _, sub := range d.subs {
-		sub.forget()
-	}
-}
-
 // here is the directory that is being looked at.
 type here struct {
 	fd        int
@@ -192,6 +184,7 @@ func (w *walk) look(in here, want *dirty) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
+		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
 		var o *obstacle
 		if errors.As(err, &o) {
