@@ -405,3 +405,25 @@ func TestPatchOfTheLargestFile(t *testing.T) {
 	t.Logf("%v, %d MB allocated", time.Since(begin), (after.TotalAlloc-before.TotalAlloc)>>20)
 	f.mustFetch(store.Have{}, "a", nil)
 }
+
+// A patch is little to read, but its content is as long to make as it is.
+func TestKeyframeIsDueWhenRebuildingTakesLong(t *testing.T) {
+	f := newFixture(t)
+	content := text(512<<10, 1)
+	h := f.mustCommit(nil, map[string]string{"a": content}, true)
+	var w store.Weight
+	for i := range 200 {
+		if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil {
+			t.Fatal(err)
+		}
+		if w.Due(h) {
+			if i < 80 {
+				t.Errorf("due after %d patches", i)
+			}
+			return
+		}
+		content += "more\n"
+		h = f.patch(h, nil, edit{path: "a", content: content})
+	}
+	t.Error("never due")
+}
