@@ -22,6 +22,8 @@ type Options struct {
 	Paths []string
 	// StripPrefix is taken off the selected paths; it ends with a slash.
 	StripPrefix string
+	// Mode says what of the target switches at once; empty is path by path.
+	Mode install.Mode
 	// UID and GID own what is written; -1 leaves it to who runs the agent.
 	UID, GID int
 	// FileMode is the mode of all files, nil for as published.

@@ -19,6 +19,9 @@ type Options struct {
 	Settle   time.Duration
 	MaxDelay time.Duration
 	Rescan   time.Duration
+	// Rehash is how often all files are read again, whatever their time stamps say; 0
+	// is an hour.
+	Rehash time.Duration
 	// BusyFiles are paths below Dir; nothing is published while one exists.
 	BusyFiles      []string
 	Ignore         []string
