@@ -58,6 +58,9 @@ type PushOptions struct {
 	Message string
 	// DryRun commits nothing.
 	DryRun bool
+	// Progress is told, if it is set, how many bytes of the new contents were staged.
+	// Those of a small commit are not.
+	Progress func(done, total int64)
 }
 
 // Status is what a source is at.

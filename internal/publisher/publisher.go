@@ -189,7 +189,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(ctx, sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
