@@ -28,6 +28,9 @@ type Options struct {
 	FileMode *uint32
 	// ReplaceExisting replaces what differs at first contact, and keeps it.
 	ReplaceExisting bool
+	// ReportDrift leaves what others change in the target as it is, and only says so,
+	// until a generation changes it.
+	ReportDrift bool
 	// StateDir is where the target is registered, see package report.
 	StateDir string
 	Store    *store.Store

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +38,9 @@ type Drifted struct {
 	What  Deviation
 	// Why says it in words: "mode 0600, not 0644". It never holds contents.
 	Why string
+	// Changed is when what stands there changed last, by the times that it carries; zero
+	// if nothing does.
+	Changed time.Time
 	// Busy says that the file is open for writing, or, where that cannot be told,
 	// that it changed a moment ago.
 	Busy bool
@@ -178,6 +182,9 @@ func (l *looker) compare(d *Drifted) (node, error) {
 		return n, err
 	}
 	d.Found = diff.Entry{Kind: n.kind, Mode: n.mode, Size: n.size}
+	if n.kind != diff.None {
+		d.Changed = time.Unix(0, max(n.mtime.Nano(), n.ctime.Nano()))
+	}
 	switch n.kind {
 	case diff.Directory:
 		d.Found.Size = 0

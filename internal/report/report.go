@@ -37,6 +37,10 @@ type Report struct {
 	Reason string `json:"reason,omitempty"`
 	// Held lists paths that are not published, with their reasons; the first of them.
 	Held []string `json:"held,omitempty"`
+	// Drift lists paths of a target that are not as they were published, with how they
+	// differ; the first of DriftTotal.
+	Drift      []string `json:"drift,omitempty"`
+	DriftTotal int      `json:"drift_total,omitempty"`
 	// PID is the process that wrote the report; that it runs is not said.
 	PID int `json:"pid"`
 	// Time is when it came to the state.

@@ -55,6 +55,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 			r.settle(ctx)
 		case <-look.C:
 			r.look(ctx)
+		case <-w.renewal:
+			r.batch = batch{}
+			r.remake(ctx)
+			r.signal(dirtySet{all: true})
 		}
 	}
 	return ctx.Err()
