@@ -319,6 +319,7 @@ func TestDriftIsReported(t *testing.T) {
 }
 
 func TestDriftOfAFileThatIsOpenForWritingWaits(t *testing.T) {
+	t.Parallel()
 	p, v := inhabited(t, nil, nil)
 	f, err := os.OpenFile(v.at("a"), os.O_WRONLY|os.O_TRUNC, 0)
 	v.must(err)
@@ -382,6 +383,7 @@ func TestDriftIsFoundByTheClock(t *testing.T) {
 
 // A tool that writes a file again and again is met with patience, and named.
 func TestDriftThatComesBack(t *testing.T) {
+	t.Parallel()
 	p, v := inhabited(t, nil, nil)
 	stop := make(chan struct{})
 	ended := make(chan struct{})

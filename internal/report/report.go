@@ -117,3 +117,24 @@ func Read(stateDir string) ([]Report, error) {
 	}
 	return reports, errors.Join(errs...)
 }
+
+// Remove deletes the reports on a directory, of any tenant and prefix, and returns how many
+// there were.
+func Remove(stateDir, role, dir string) (int, error) {
+	reports, err := Read(stateDir)
+	if err != nil && len(reports) == 0 {
+		return 0, err
+	}
+	removed := 0
+	for _, r := range reports {
+		if r.Role != role || r.Dir != dir {
+			continue
+		}
+		err := os.Remove(filepath.Join(stateDir, dirName, Key(r.Role, r.Prefix, r.Tenant, r.Dir)+".json"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, fmt.Errorf("remove the report: %w", err)
+		}
+		removed++
+	}
+	return removed, nil
+}
