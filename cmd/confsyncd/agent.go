@@ -3,11 +3,11 @@ package main
 import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/supervise"
 )
 
 func (a *app) agentCommand() *cobra.Command {
@@ -16,44 +16,55 @@ func (a *app) agentCommand() *cobra.Command {
 		Short: "Keep directories equal to what is published, until stopped",
 		Long: `Agent keeps each [[target]] of the configuration, or the one that --tenant and
 --dir name, equal to its tenant. Without etcd it keeps the files and goes on
-trying. It stops on TERM or INT after the apply in hand.`,
+trying. It stops on TERM or INT after the apply in hand; HUP reads the
+configuration again, USR1 looks at all files now.`,
 		Args: arguments(),
 	}
 	flags := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.load()
-		if err != nil {
-			return err
-		}
-		targets, err := a.targets(c, flags)
-		if err != nil {
-			return err
-		}
-		log, err := a.logger(c, true)
-		if err != nil {
-			return configError{err}
-		}
-		etcd := client(c, log)
-		agents := make([]*agent.Agent, len(targets))
-		for i, t := range targets {
-			o, err := agentOptions(c, t, etcd, log)
+		f := fleet{app: a, kind: "target", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
+			targets, err := a.targets(c, flags)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			agents[i] = agent.New(o)
-		}
-		g, ctx := errgroup.WithContext(cmd.Context())
-		for i, t := range targets {
-			log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", etcd.Endpoints())
-			g.Go(func() error { return agents[i].Run(ctx) })
-		}
-		err = firstError(g.Wait(), etcd.Close())
-		if err == nil {
-			log.Info("stopped")
-		}
-		return err
+			services := make([]supervise.Service, len(targets))
+			for i, t := range targets {
+				if services[i], err = agentService(c, t, on); err != nil {
+					return nil, err
+				}
+			}
+			return services, nil
+		}}
+		return f.run(cmd.Context())
 	}
 	return cmd
+}
+
+// agentService keeps one target, made of all that its settings hold.
+func agentService(c *config.Config, t config.Target, on *connection) (supervise.Service, error) {
+	o, err := agentOptions(c, t, on.etcd, on.log)
+	if err != nil {
+		return supervise.Service{}, err
+	}
+	t.Line = 0 // where it stands in the file is no setting
+	type settings struct {
+		target     config.Target
+		uid, gid   int // of its names, which /etc/passwd may have changed
+		connection int
+	}
+	return supervise.Service{
+		Name: serviceName(t.Tenant, t.Dir), Settings: settings{t, o.UID, o.GID, on.number}, Log: on.log.With("tenant", t.Tenant, "path", t.Dir),
+		New: func(hooks supervise.Hooks) (supervise.Task, error) {
+			o := o
+			o.Beat, o.Ready = hooks.Beat, hooks.Ready
+			o.Status = func(s agent.Status) {
+				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
+			}
+			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())
+			service := agent.New(o)
+			return supervise.Task{Run: service.Run, Look: service.Verify}, nil
+		},
+	}, nil
 }
 
 func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hclog.Logger) (agent.Options, error) {

@@ -45,3 +45,14 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 		},
 	}
 }
+
+// upTo accepts so many arguments, or fewer.
+func upTo(most int) cobra.PositionalArgs { return atLeast(0, most) }
+
+// atLeast accepts between so many arguments and so many; the names are of those that
+// must be there.
+func atLeast(least, most int, names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		return arguments(append(names[:least:least], make([]string, min(max(len(args)-least, 0), most-least))...)...)(cmd, args)
+	}
+}

@@ -46,6 +46,7 @@ func program(ts *testscript.TestScript, args []string) *exec.Cmd {
 	for _, name := range []string{
 		"PATH", "HOME", "TMPDIR", "GOCOVERDIR", "GORACE", "CONFSYNCD_CONFIG", "CONFSYNCD_OUTPUT", "CONFSYNCD_ENDPOINTS",
 		"CONFSYNCD_PREFIX", "CONFSYNCD_STATE_DIR", "CONFSYNCD_TENANT", "ETCDCTL_ENDPOINTS", "ETCDCTL_USER",
+		"NOTIFY_SOCKET", "WATCHDOG_USEC",
 	} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}

@@ -11,6 +11,10 @@
 //	until REGEXP ARG...      run it until its standard output matches
 //	daemon NAME ARG...       run it in the background; output goes to NAME.out and NAME.err
 //	end NAME [SIGNAL]        send the signal (TERM) and demand that it exits with 0
+//	signal NAME SIGNAL       send HUP or USR1
+//	notify FILE [USEC]       be the service manager of the daemons started after: what they tell
+//	                         goes to FILE, and their watchdog's time is USEC microseconds
+//	silent FILE REGEXP       wait until no line that matches has come for eight seconds
 //	await FILE REGEXP        wait until the file has a line that matches
 //	! await FILE             wait until nothing is there
 //	same DIR DIR             wait until both directories hold the same
@@ -23,6 +27,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,7 +66,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"run": command, "until": until, "daemon": start, "end": end,
+			"run": command, "until": until, "daemon": start, "end": end, "signal": send, "notify": listen, "silent": silent,
 			"await": await, "same": same, "tree": tree, "etcd": etcd,
 		},
 	})
@@ -76,6 +81,7 @@ type script struct {
 	daemons map[string]*daemon
 	server  *devetcd.Server // of its own; nil for most
 	address string          // of that server, once it ran
+	sockets []net.Conn      // of the script as a service manager
 }
 
 func of(ts *testscript.TestScript) *script { return ts.Value(key{}).(*script) }
@@ -84,6 +90,9 @@ func of(ts *testscript.TestScript) *script { return ts.Value(key{}).(*script) }
 func (s *script) close() {
 	for _, d := range s.daemons {
 		d.kill()
+	}
+	for _, c := range s.sockets {
+		c.Close()
 	}
 	s.stopEtcd()
 }

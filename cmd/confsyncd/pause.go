@@ -31,7 +31,7 @@ type holdFacts struct {
 	Generation uint64    `json:"generation,omitempty"`
 }
 
-func factsOf(h *install.Hold) *holdFacts {
+func holdFactsOf(h *install.Hold) *holdFacts {
 	if h == nil {
 		return nil
 	}
@@ -54,7 +54,7 @@ etcd. Status shows who paused it, when and why.`,
 					return err
 				}
 				if a.output == "json" {
-					return a.json(held{Dir: dir, Paused: factsOf(&h)})
+					return a.json(held{Dir: dir, Paused: holdFactsOf(&h)})
 				}
 				return a.printf("%s: %s; \"confsyncd resume\" lets it go on\n", printable(dir), printable(h.String()))
 			})
@@ -79,7 +79,7 @@ does the next pull.`,
 					return err
 				}
 				if a.output == "json" {
-					return a.json(held{Dir: dir, Paused: factsOf(holds.Pause), Pinned: factsOf(holds.Pin)})
+					return a.json(held{Dir: dir, Paused: holdFactsOf(holds.Pause), Pinned: holdFactsOf(holds.Pin)})
 				}
 				var was []string
 				for _, h := range []*install.Hold{holds.Pause, holds.Pin} {

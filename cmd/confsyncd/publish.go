@@ -1,16 +1,19 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/supervise"
 )
 
 func (a *app) publishCommand() *cobra.Command {
@@ -19,45 +22,69 @@ func (a *app) publishCommand() *cobra.Command {
 		Short: "Publish directories as they change, until stopped",
 		Long: `Publish watches each [[source]] of the configuration, or the one that --tenant
 and --dir name, and commits what changes as one generation each time it settles.
-It goes on while etcd is away, and stops on TERM or INT.`,
+It goes on while etcd is away, and stops on TERM or INT; HUP reads the
+configuration again, USR1 looks at all files now.`,
 		Args: arguments(),
 	}
 	flags := sourceFlags(cmd)
 	takeOver := cmd.Flags().Bool("take-over", false, "publish over the head found at the start, whoever made it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		c, err := a.load()
-		if err != nil {
-			return err
-		}
-		sources, err := a.sources(c, flags)
-		if err != nil {
-			return err
-		}
-		log, err := a.logger(c, true)
-		if err != nil {
-			return configError{err}
-		}
-		etcd := client(c, log)
-		publishers := make([]*publisher.Publisher, len(sources))
-		for i, s := range sources {
-			o := publisherOptions(c, s, etcd, log)
-			o.TakeOver = *takeOver
-			if publishers[i], err = publisher.New(o); err != nil {
-				return err
+		f := fleet{app: a, kind: "source", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
+			sources, err := a.sources(c, flags)
+			if err != nil {
+				return nil, err
 			}
-		}
-		g, ctx := errgroup.WithContext(cmd.Context())
-		for i, s := range sources {
-			log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", etcd.Endpoints())
-			g.Go(func() error { return publishing(s, c.StateDir, publishers[i].Run(ctx)) })
-		}
-		err = firstError(g.Wait(), etcd.Close())
-		if err == nil {
-			log.Info("stopped")
-		}
-		return err
+			services := make([]supervise.Service, len(sources))
+			for i, s := range sources {
+				if services[i], err = publisherService(c, s, on, *takeOver); err != nil {
+					return nil, err
+				}
+			}
+			*takeOver = false // what is started later finds another head
+			return services, nil
+		}}
+		return f.run(cmd.Context())
 	}
 	return cmd
+}
+
+// publisherService publishes one source, made of all that its settings hold.
+func publisherService(c *config.Config, s config.Source, on *connection, takeOver bool) (supervise.Service, error) {
+	o := publisherOptions(c, s, on.etcd, on.log)
+	if _, err := publisher.New(o); err != nil {
+		return supervise.Service{}, err
+	}
+	s.Line = 0 // where it stands in the file is no setting
+	type settings struct {
+		source     config.Source
+		connection int
+	}
+	var begun atomic.Bool // some run found a head
+	return supervise.Service{
+		Name: serviceName(s.Tenant, s.Dir), Settings: settings{s, on.number}, Log: on.log.With("tenant", s.Tenant, "path", s.Dir),
+		New: func(hooks supervise.Hooks) (supervise.Task, error) {
+			o := o
+			o.TakeOver = takeOver && !begun.Load()
+			running := sync.OnceFunc(func() {
+				begun.Store(true)
+				hooks.Ready()
+			})
+			o.Beat = func() {
+				hooks.Beat()
+				running()
+			}
+			o.Status = func(now publisher.Status) {
+				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
+			}
+			service, err := publisher.New(o)
+			if err != nil {
+				return supervise.Task{}, err
+			}
+			on.log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", on.etcd.Endpoints())
+			run := func(ctx context.Context) error { return publishing(s, c.StateDir, service.Run(ctx)) }
+			return supervise.Task{Run: run, Look: service.Rescan}, nil
+		},
+	}, nil
 }
 
 // publishing says what could not be published, and why if that is known here.

@@ -283,7 +283,7 @@ func journalState(t targetStatus) targetStatus {
 // hold takes what an operator holds the target by, which stands whether an agent runs or
 // not.
 func (t *targetStatus) hold(h install.Holds) {
-	t.Paused, t.Pinned = factsOf(h.Pause), factsOf(h.Pin)
+	t.Paused, t.Pinned = holdFactsOf(h.Pause), holdFactsOf(h.Pin)
 	switch {
 	case h.Pause != nil && t.State != "paused":
 		t.State, t.Reason = "paused", h.Pause.String()

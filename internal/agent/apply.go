@@ -71,7 +71,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 
 func (a *applier) plan(v *store.Version) (install.Plan, error) {
 	want, err := a.options.selects(v.Tree)
-	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta()}, err
+	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta(), KeepDrift: a.options.ReportDrift}, err
 }
 
 // resolve works out the version at the head.

@@ -18,11 +18,13 @@ import (
 // dirty is what of a target is to be looked at.
 type dirty struct {
 	all, deep bool
-	dirs      []string
+	dirs      []string // one that ends with a slash stands for all below it
+	polled    bool     // a watcher that polls wants to know what the look costs
 }
 
 func (d *dirty) add(w watcher.Dirty) {
 	d.all = d.all || w.All
+	d.polled = d.polled || w.Poll
 	d.dirs = append(d.dirs, w.Dirs...)
 }
 
@@ -74,7 +76,11 @@ func (a *Agent) look(ctx context.Context) error {
 	if !a.dirty.all && !a.dirty.deep {
 		dirs = slices.Concat(a.dirty.dirs, a.drifts.directories())
 	}
+	begin := time.Now()
 	found, err := a.applier.target.Drift(ctx, dirs, a.dirty.deep)
+	if a.dirty.polled {
+		a.watch.Polled(time.Since(begin))
+	}
 	if err != nil {
 		return err
 	}
@@ -122,6 +128,9 @@ func (a *Agent) repair(ctx context.Context, list []*drift) error {
 		if a.drifts.tried(d.Path, problems[d.Path], now) {
 			a.diary.fights(d.Path)
 		}
+	}
+	if result.Switched {
+		a.watch.Renew()
 	}
 	if len(repaired) > 0 {
 		a.diary.repaired(repaired, result, time.Since(begin))

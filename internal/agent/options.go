@@ -45,11 +45,23 @@ type Options struct {
 	// Beat is called, if it is set, whenever the agent is not stuck: at least every
 	// ten seconds, but for the time that a single system call takes.
 	Beat func()
+	// Status is called, if it is set, with what the target is at, whenever the agent
+	// has looked.
+	Status func(Status)
 	// Applied is called after each apply, if it is set.
 	Applied func(Applied)
 	// InSync is called when the target has come to equal the head, if it is set.
 	InSync func(generation uint64)
 	Log    hclog.Logger
+}
+
+// Status is what a target is at.
+type Status struct {
+	// State is one word, and Reason says what is waited for, as in package report; both
+	// are empty before the first look came to an end.
+	State, Reason string
+	Generation    uint64 // of the target; 0 before the first apply
+	Head          uint64 // the newest generation that is known; 0 if none is
 }
 
 // Applied is what an apply did.

@@ -20,6 +20,7 @@ const (
 	refusedAgain = 5 * time.Second  // an operator may have made room or accepted
 	damagedAgain = 15 * time.Second // damage may have been mended without a new head
 	beatEvery    = 5 * time.Second
+	tidyBudget   = 20 * time.Millisecond // for old trees, at each wake
 	never        = time.Duration(-1)
 )
 
@@ -121,6 +122,7 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 		}
 		wait := a.wake(ctx, feed)
 		a.ready()
+		a.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
@@ -154,10 +156,15 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if inSync {
 		a.diary.inSync(a.applier.target.State().Position.Generation, a.options.ReportDrift, a.drifts.alarms())
 	}
-	if wait == never || mendWait != never && mendWait < wait {
-		return mendWait
+	return sooner(wait, sooner(mendWait, a.applier.target.Tidy(tidyBudget)))
+}
+
+// sooner returns the shorter wait.
+func sooner(a, b time.Duration) time.Duration {
+	if a < 0 || b >= 0 && b < a {
+		return b
 	}
-	return wait
+	return a
 }
 
 // take takes what is newest in etcd.
@@ -200,6 +207,9 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 	a.missing = nil
 	a.pace.Reset()
 	if done != nil {
+		if done.Switched {
+			a.watch.Renew()
+		}
 		a.diary.applied(*done)
 		a.dirty.dirs = append(a.dirty.dirs, a.drifts.directories()...)
 	}
@@ -244,6 +254,21 @@ func (a *Agent) ready() {
 	}
 	a.options.Ready()
 	a.options.Ready = nil
+}
+
+// tell tells what the target is at.
+func (a *Agent) tell() {
+	if a.options.Status == nil {
+		return
+	}
+	now := Status{State: a.diary.told.State, Reason: a.diary.told.Reason}
+	if a.applier.target != nil {
+		now.Generation = a.applier.target.State().Position.Generation
+	}
+	if a.view.Head != nil {
+		now.Head = a.view.Head.Position.Generation
+	}
+	a.options.Status(now)
 }
 
 // failed notes why the target could not be brought to the head, and returns when to

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
@@ -18,9 +17,6 @@ const (
 	pauseName = "pause"
 	pinName   = "pin"
 )
-
-// ControlDir returns where the control files of the target at dir lie.
-func ControlDir(dir string) string { return filepath.Join(dir, diff.OwnName) }
 
 // Hold is an operator's word that a target stays as it is.
 type Hold struct {

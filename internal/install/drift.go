@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -55,8 +56,8 @@ func (d Drifted) NeedsContent() bool {
 }
 
 // Drift compares what the journal says is managed with the disk, in path order: in the
-// given directories, not in what lies below them, or everywhere if dirs is nil. Where
-// a directory is missing, all below it is as well. Contents are read where they are
+// given directories, or everywhere if dirs is nil. A directory that ends with a slash
+// stands for all below it too. Where one is missing, so is all below it. Contents are read where they are
 // not known since an earlier look; with deep, always. What is not managed is never
 // read. It returns an error that wraps ErrGone, or the context's.
 func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
@@ -76,7 +77,8 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 	dirs = slices.Clone(dirs)
 	slices.SortFunc(dirs, diff.ComparePaths)
 	for _, dir := range slices.Compact(dirs) {
-		if err := l.directory(ctx, dir, managed); err != nil {
+		dir, deeper := strings.CutSuffix(dir, "/")
+		if err := l.directory(ctx, dir, deeper, managed); err != nil {
 			return nil, err
 		}
 	}
@@ -94,8 +96,8 @@ type looker struct {
 	found []Drifted
 }
 
-// directory looks at one directory and at what lies in it.
-func (l *looker) directory(ctx context.Context, dir string, managed diff.Tree) error {
+// directory looks at one directory and at what lies in it, or below it too.
+func (l *looker) directory(ctx context.Context, dir string, deeper bool, managed diff.Tree) error {
 	d, ok := managed.Dir(dir)
 	if !ok {
 		return nil
@@ -109,7 +111,7 @@ func (l *looker) directory(ctx context.Context, dir string, managed diff.Tree) e
 	for child := range d.Children() {
 		path := diff.Join(dir, child.Name)
 		gone, err := l.look(path, child.Entry)
-		if err == nil && gone && child.Dir != nil {
+		if err == nil && (gone || deeper) && child.Dir != nil {
 			err = l.below(ctx, path, child.Dir)
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
@@ -137,9 +139,7 @@ func (l *looker) below(ctx context.Context, dir string, d *diff.Dir) error {
 // look compares one path. It reports whether no directory stands there, so that nothing
 // managed can lie below.
 func (l *looker) look(path string, want diff.Entry) (gone bool, err error) {
-	if l.t.o.Beat != nil {
-		l.t.o.Beat()
-	}
+	l.t.o.Beat()
 	d := Drifted{Path: path, Want: want}
 	n, err := l.compare(&d)
 	if err != nil && d.What == "" {
@@ -225,7 +225,7 @@ func (l *looker) content(dir int, name string, n node, d *Drifted) error {
 		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes, not %d", n.size, d.Want.Size)
 		return nil
 	}
-	hash, known := l.t.stamps.hash(d.Path, n)
+	hash, known := l.t.known(d.Path, n)
 	if !known || l.deep {
 		var err error
 		if n.kind == diff.Symlink {

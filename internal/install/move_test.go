@@ -4,7 +4,9 @@ import (
 	"testing"
 )
 
-func TestApply_fetchesNothingThatItHas(t *testing.T) {
+func TestApply_fetchesNothingThatItHas(t *testing.T) { eachMode(t, testApply_fetchesNothingThatItHas) }
+
+func testApply_fetchesNothingThatItHas(t *testing.T, m Mode) {
 	before := files{"old": "755/", "old/a": "644 one", "old/link": "->a", "b": "644 two", "c": "644 three"}
 	for name, after := range map[string]files{
 		"a directory is moved":              {"new": "755/", "new/a": "644 one", "new/link": "->a", "b": "644 two", "c": "644 three"},
@@ -16,7 +18,7 @@ func TestApply_fetchesNothingThatItHas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, before)
 			p, _ := plan(t, 2, after)
 			if _, err := target.Apply(t.Context(), p, contents{}); err != nil {
@@ -29,8 +31,12 @@ func TestApply_fetchesNothingThatItHas(t *testing.T) {
 }
 
 func TestApply_fetchesWhatIsNoLongerThere(t *testing.T) {
+	eachMode(t, testApply_fetchesWhatIsNoLongerThere)
+}
+
+func testApply_fetchesWhatIsNoLongerThere(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one"})
 	files{"a.new": "644 edited here"}.put(t, dir)
 	rename(t, dir, "a.new", "a")

@@ -10,10 +10,15 @@ import (
 // Peek opens a target without its lock and without completing or changing anything, so
 // that it may be done beside an agent: for State, Check, Accepted, Rebase (in memory
 // alone) and Close. What an interrupted apply left is taken for not yet applied. The
-// error wraps ErrNested, journal.ErrNewer, or says that the directory cannot be opened.
+// error wraps ErrNested, ErrUnswitchable, journal.ErrNewer, or says that the directory cannot be opened.
 func Peek(o Options) (*Target, error) {
 	if err := nested(o.Dir); err != nil {
 		return nil, err
+	}
+	if o.Mode == Tree {
+		if err := CheckTree(o.Dir); err != nil {
+			return nil, err
+		}
 	}
 	t, err := openReading(o)
 	if err != nil {

@@ -24,12 +24,16 @@ type work struct {
 	leave map[string]bool
 	// steps are what becomes of each path, in path order. A step's index is the
 	// name of what is staged for it.
-	steps    []step
-	first    bool // first contact, or another selection
-	unmoved  bool // the journal says what the plan does
-	idle     bool // nothing is to be done, not even to the journal
-	conflict Conflict
-	kept     *keeper
+	steps   []step
+	first   bool // first contact, or another selection
+	unmoved bool // the journal says what the plan does
+	idle    bool // nothing is to be done, not even to the journal
+	// keepDrift is the plan's.
+	keepDrift bool
+	exchange  bool    // the whole tree is switched at once
+	survey    *survey // what stands in the target; set if exchange is
+	conflict  Conflict
+	kept      *keeper
 	// suspect are the paths that could not be switched because of others' changes.
 	suspect []string
 	result  Result
@@ -48,6 +52,7 @@ func (t *Target) plan(p Plan) (*work, error) {
 		return nil, err
 	}
 	for i := range w.steps {
+		t.o.Beat()
 		look := w.look
 		if w.steps[i].again {
 			look = w.lookAgain
@@ -56,13 +61,22 @@ func (t *Target) plan(p Plan) (*work, error) {
 			return nil, err
 		}
 	}
+	if t.o.Mode == Tree && w.conflict.Total == 0 {
+		if w.exchange = w.moving() > 1; w.exchange || w.first {
+			if err := w.lookAround(); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if w.conflict.Total > 0 {
 		slices.SortFunc(w.conflict.Paths, func(a, b ConflictPath) int { return diff.ComparePaths(a.Path, b.Path) })
 		w.conflict.FirstContact = w.first
 		return w, nil
 	}
-	if err := w.access(c); err != nil {
-		return nil, err
+	if !w.exchange {
+		if err := w.access(c); err != nil {
+			return nil, err
+		}
 	}
 	w.settle()
 	w.idle = w.unmoved && len(w.steps) == 0
@@ -77,7 +91,7 @@ func (t *Target) compare(p Plan) (*work, error) {
 	}
 	meta := p.Meta
 	meta.UID, meta.GID = int64(t.o.UID), int64(t.o.GID)
-	w := &work{t: t, base: s.Managed, want: p.Want, first: s.Position.IsZero() || reselected(s.Meta, meta)}
+	w := &work{t: t, base: s.Managed, want: p.Want, keepDrift: p.KeepDrift, first: s.Position.IsZero() || reselected(s.Meta, meta)}
 	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, AllChanges: diff.Compare(s.All, p.All)}
 	if w.first {
 		w.leaveBehind(s)
@@ -327,4 +341,16 @@ func (w *work) settle() {
 // acts reports whether anything on the disk must change.
 func (w *work) acts() bool {
 	return slices.ContainsFunc(w.steps, step.acts)
+}
+
+// moving returns how many paths change with the plan. What is only put right changes
+// path by path: it is of one generation before and after.
+func (w *work) moving() int {
+	n := 0
+	for _, s := range w.steps {
+		if s.acts() && s.Old != s.New {
+			n++
+		}
+	}
+	return n
 }

@@ -33,6 +33,11 @@ func (t *Target) ready() error {
 			return t.fault("write", diff.OwnName+"/journal", err)
 		}
 	}
+	if t.loose {
+		if err := t.settleSwitch(); err != nil {
+			return err
+		}
+	}
 	return t.recover()
 }
 
@@ -81,6 +86,7 @@ func (t *Target) resume() (*work, error) {
 		changes = append(changes, diff.Change{Path: path}) // Nothing is staged for it.
 	}
 	for i, change := range changes {
+		t.o.Beat()
 		s, err := w.resumeStep(c, fd, i, change)
 		if err != nil {
 			return nil, t.fault("look at", change.Path, err)
@@ -101,7 +107,7 @@ func (t *Target) resume() (*work, error) {
 		kept.whole = true
 	}
 	if err := kept.durable(); err != nil {
-		return nil, t.fault("make durable", diff.OwnName, err)
+		return nil, t.fault("make durable", t.sideName(), err)
 	}
 	return w, nil
 }

@@ -129,6 +129,7 @@ func (w *work) switchAll() error {
 
 // do switches the path of one step.
 func (s *switcher) do(i int) error {
+	s.w.t.o.Beat()
 	st := &s.w.steps[i]
 	s.count++
 	s.w.t.crash(fmt.Sprintf("mid-switch %d", s.count))

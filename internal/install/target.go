@@ -19,12 +19,15 @@ import (
 type Options struct {
 	// Dir is the target's absolute path. It may lead through symlinks.
 	Dir string
+	// Mode says what switches at once.
+	Mode Mode
 	// UID and GID own what is written; -1 leaves it to who runs the agent.
 	UID, GID int
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
-	// Beat, if it is set, is called often while a long look or apply is under way.
+	// Beat is called, if it is set, before each path is looked at, staged or switched:
+	// a large apply takes long.
 	Beat func()
 	// Log must not be nil.
 	Log hclog.Logger
@@ -47,6 +50,9 @@ type Plan struct {
 	Want diff.Tree
 	// All is the whole tenant's tree, which the journal remembers.
 	All diff.Tree
+	// KeepDrift leaves what differs from the journal, and does not change with the
+	// plan, as it is, also where the whole tree is switched.
+	KeepDrift bool
 	// Meta says whose tree it is. Another Tenant, Prefix or Selection than the
 	// journal's make a new first contact. UID and GID are taken from the Options.
 	Meta journal.Meta
@@ -71,6 +77,8 @@ type Result struct {
 	Kept int
 	// Bytes is the size of what was written.
 	Bytes int64
+	// Switched says that the target is another directory now, of the same path.
+	Switched bool
 	// Left are the paths that changes of the selection have left behind.
 	Left []string
 	// Blocked are those of Plan.Again that could not be put right.
@@ -83,13 +91,22 @@ type Result struct {
 // Target is an open, locked target. It is for one goroutine at a time.
 type Target struct {
 	o       Options
+	path    string   // the target's, without symlinks
+	parent  *os.File // O_PATH, what the target lies in
 	dir     *os.File // the target itself, locked
 	dev     uint64
 	own     *os.File // .confsyncd; nil before the first apply
 	ownRoot *os.Root // the same
 	journal *journal.Journal
-	stamps  stamps
-	peeked  *journal.State // of a target that is open for reading alone
+	// side is where the stage, kept files and control files lie: .confsyncd, or in
+	// tree mode the sibling; nil before the first apply.
+	side     *os.File
+	sideRoot *os.Root // the same
+	stamps   stamps
+	next     *build         // under way
+	olds     []*oldTree     // oldest first
+	loose    bool           // the last switch is yet to be made durable
+	peeked   *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time
 	walks bool         // do not use openat2
@@ -128,10 +145,17 @@ func newTarget(o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return openedAt(o, dir), nil
+	t := openedAt(o, dir)
+	if err := t.locate(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
 }
 
 func openedAt(o Options, dir *os.File) *Target {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
 }
 
@@ -141,6 +165,9 @@ func (t *Target) load() error {
 		return err
 	}
 	if err := t.openOwn(); err != nil || t.own == nil {
+		return err
+	}
+	if err := t.openSide(); err != nil {
 		return err
 	}
 	j, err := journal.Open(t.ownRoot)
@@ -161,7 +188,11 @@ func (t *Target) load() error {
 	if err := t.recover(); err != nil {
 		return err
 	}
+	if err := t.convert(); err != nil {
+		return err
+	}
 	t.sweep(nil, true)
+	t.Tidy(tidyAtOpen)
 	return nil
 }
 
@@ -216,21 +247,36 @@ func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) 
 	if err := t.ready(); err != nil {
 		return Result{}, err
 	}
+	var w *work
+	var err error
+	for range maxRaces {
+		if w, err = t.apply(ctx, p, c); !errors.Is(err, errRaced) {
+			return w.result, err
+		}
+	}
+	return Result{}, fmt.Errorf("%w, so nothing was: %w", ErrChanged, err)
+}
+
+// apply is one attempt. The error wraps errRaced if others changed a target that was
+// to be switched as a whole: then nothing was written, and it is worth another one.
+func (t *Target) apply(ctx context.Context, p Plan, c Contents) (*work, error) {
 	w, err := t.plan(p)
 	if err != nil {
-		return Result{}, err
+		return &work{}, err
 	}
 	switch {
 	case w.conflict.Total > 0:
-		return Result{}, &w.conflict
+		return &work{}, &w.conflict
 	case w.idle:
 	case !w.acts():
 		err = w.advance()
+	case w.exchange:
+		err = w.switchTree(ctx, c)
 	default:
 		err = w.run(ctx, c)
 	}
 	w.result.Left = t.State().Left
-	return w.result, err
+	return w, err
 }
 
 // Close unlocks the target.
@@ -239,8 +285,17 @@ func (t *Target) Close() error {
 	if t.journal != nil {
 		errs = append(errs, t.journal.Close())
 	}
+	if t.side != nil && t.side != t.own {
+		errs = append(errs, t.sideRoot.Close(), t.side.Close())
+	}
 	if t.own != nil {
 		errs = append(errs, t.ownRoot.Close(), t.own.Close())
+	}
+	if t.next != nil {
+		errs = append(errs, t.next.close())
+	}
+	if t.parent != nil {
+		errs = append(errs, t.parent.Close())
 	}
 	return errors.Join(append(errs, t.dir.Close())...)
 }

@@ -86,6 +86,13 @@ func (s State) after(p *Pending, suspect []string) (State, error) {
 	}, nil
 }
 
+// Become returns the state that p leads to: for a journal that is created with what
+// Next and At would have made of another one. The error is Next's.
+func (s State) Become(p Pending, suspect ...string) (State, error) {
+	p.whole = false
+	return s.after(&p, slices.Clone(suspect))
+}
+
 // admit holds the rule that generations never fall, unless that is what is asked for.
 func (s State) admit(p *Pending) error {
 	from, to := s.Position, p.Position

@@ -36,6 +36,9 @@ type Options struct {
 	// Beat is called, if it is set, whenever the publisher is not stuck: at least every
 	// ten seconds, but for the time that a single file or call takes.
 	Beat func()
+	// Status is called, if it is set, with what the source is at, whenever the
+	// publisher has looked.
+	Status func(Status)
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger
@@ -54,6 +57,14 @@ type PushOptions struct {
 	DryRun bool
 }
 
+// Status is what a source is at.
+type Status struct {
+	// State is one word, and Reason says what is waited for, as in package report; both
+	// are empty before the first look came to an end.
+	State, Reason string
+	Generation    uint64 // the newest one that is known; 0 if none is
+}
+
 // Allow lifts guards for one commit.
 type Allow struct {
 	Delete bool // more deletions than max_delete
@@ -65,7 +76,7 @@ type Allow struct {
 type Commit struct {
 	Position diff.Position
 	Changes  []diff.Change
-	// Bytes is the size of the new contents, before compression.
+	// Bytes is the size of the new contents, however few bytes of them had to be sent.
 	Bytes    int64
 	Founding bool
 	// Duration is from the beginning of the scan to etcd's answer.

@@ -36,26 +36,35 @@ type Publisher struct {
 	view   store.View
 	weight store.Weight
 
+	coder *codec.Coder
+	bases *bases // of patches
+	// known is the version that bases were last read from etcd with, nil if there is none.
+	known  *store.Version
+	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand
+
 	rescan chan struct{} // capacity 1; holds a token while a full scan is asked for
 }
 
 // New returns a publisher. It touches neither the directory nor etcd.
 func New(o Options) (*Publisher, error) {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
 	limit := o.MaxFileSize
 	if o.Allow.Size {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
 		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
-		MaxFileSize: limit, Log: o.Log,
+		MaxFileSize: limit, Beat: o.Beat, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if o.Beat == nil {
-		o.Beat = func() {}
-	}
-	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
+	return &Publisher{
+		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
+		coder: codec.NewCoder(), bases: newBases(),
+	}, nil
 }
 
 // Rescan makes a running publisher look at the whole directory now.
@@ -72,9 +81,10 @@ var errBusy = errors.New("a busy file exists")
 
 // outcome is what one step found.
 type outcome struct {
-	scanned bool
-	held    []scan.Held
-	commit  *Commit // nil if there was nothing to commit
+	scanned  bool
+	scanning time.Duration // what the scan took
+	held     []scan.Held
+	commit   *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
@@ -89,12 +99,13 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root
 	}
 	on, err := p.stand(ctx, p.view, found.Tree)
 	if err != nil {
-		return outcome{scanned: true, held: found.Held}, err
+		return out, err
 	}
 	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
 		// Held paths keep what is committed, and that is known only now.
@@ -102,11 +113,11 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	commit, err := p.commit(ctx, on, found)
-	if commit != nil {
-		commit.Duration = time.Since(begin)
+	out.held = found.Held
+	if out.commit, err = p.commit(ctx, on, found); out.commit != nil {
+		out.commit.Duration = time.Since(begin)
 	}
-	return outcome{scanned: true, held: found.Held, commit: commit}, err
+	return out, err
 }
 
 // busy returns errBusy while a busy file exists.
@@ -175,7 +186,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, draft.Stage)
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
@@ -210,14 +221,14 @@ func (p *Publisher) keyframe(ctx context.Context) error {
 	if !p.weight.Due(p.view.Head) {
 		return nil
 	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view)
+	head, err := p.options.Store.MakeKeyframe(ctx, p.view, p.bases.get)
 	switch {
 	case errors.Is(err, store.ErrLostRace):
 		return nil
 	case err != nil:
 		return err
 	}
-	p.view = p.view.After(head)
+	p.view, p.known = p.view.After(head), nil // What it knows of records need not be kept.
 	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
 	return nil
 }

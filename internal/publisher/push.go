@@ -33,6 +33,8 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 			return nil, err
 		}
 	}
+	p.bases.open(memory.dir, memory.readOnly())
+	defer p.bases.close()
 	until := time.Now().Add(pushPatience)
 	var pace store.Backoff
 	for {
@@ -64,6 +66,11 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 	out, err := p.step(ctx, nil)
 	if err != nil || p.push.DryRun {
 		return out.commit, err
+	}
+	if out.commit != nil {
+		if err := p.keepBases(*out.commit); err != nil {
+			p.options.Log.Warn("keeping what patches apply to", "error", err)
+		}
 	}
 	if err := p.keyframe(ctx); err != nil {
 		// The commit is made; the next one tries again.

@@ -29,6 +29,10 @@ const (
 	never        = time.Duration(-1)
 )
 
+// maxDirty is how many directories are noted while nothing can be published: beyond,
+// everything is looked at.
+const maxDirty = 10000
+
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
 // already, and an error if its memory in state_dir cannot be used.
@@ -42,6 +46,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	p.memory = memory
+	p.bases.open(memory.dir, false)
+	defer p.bases.close()
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
@@ -53,6 +59,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
+			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
 		}
 		return d.loop(ctx)
 	})
@@ -85,6 +92,7 @@ type daemon struct {
 	changing int              // steps in a row that ended with scan.ErrChanged
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
+	copying  *logging.Episode // errors of bases
 }
 
 // loop wakes for changes on either side and makes a step each time.
@@ -112,6 +120,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		d.tell()
 		again.Stop()
 		if wait != never {
 			again.Reset(wait)
@@ -119,13 +128,25 @@ func (d *daemon) loop(ctx context.Context) error {
 	}
 }
 
-// note adds to what the next scan has to look at.
-func (d *daemon) note(more watcher.Dirty) {
-	if d.dirty.All || more.All {
-		d.dirty = watcher.Dirty{All: true}
+// tell tells what the source is at.
+func (d *daemon) tell() {
+	if d.options.Status == nil {
 		return
 	}
+	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	if d.view.Head != nil {
+		now.Generation = d.view.Head.Position.Generation
+	}
+	d.options.Status(now)
+}
+
+// note adds to what the next scan has to look at.
+func (d *daemon) note(more watcher.Dirty) {
+	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
 	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
+	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
+		d.dirty.All, d.dirty.Dirs = true, nil
+	}
 }
 
 // dirs returns what the next scan has to look at as scan.Scanner takes it.
@@ -151,6 +172,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	out, err := d.step(ctx, d.dirs())
 	if out.scanned {
+		if d.dirty.Poll {
+			d.watcher.Polled(out.scanning)
+		}
 		d.dirty = watcher.Dirty{}
 	}
 	if ctx.Err() != nil && out.commit == nil {
@@ -161,6 +185,7 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
+		d.copy(*out.commit)
 	}
 	if err != nil {
 		return d.failed(ctx, out.held, err)
@@ -184,6 +209,15 @@ func (d *daemon) keep(ctx context.Context) {
 			d.view = view // what was missing may have been compacted away
 		}
 	}
+}
+
+// copy keeps what the next patches apply to. Without it they only are not made.
+func (d *daemon) copy(c Commit) {
+	if err := d.keepBases(c); err != nil {
+		d.copying.Failed(err)
+		return
+	}
+	d.copying.Ended()
 }
 
 // failed notes why a step did not succeed, and returns when to try again.

@@ -303,3 +303,28 @@ func TestAScanThatWasCutShortIsMadeUpFor(t *testing.T) {
 		t.Errorf("b/f is %+v", e)
 	}
 }
+
+func TestDirectoryWithTrailingSlashStandsForAllBelow(t *testing.T) {
+	d := t.TempDir()
+	for _, path := range []string{"a/f", "a/b/f", "a/b/c/f", "d/e/f"} {
+		write(t, d, path, "old")
+	}
+	s := newScanner(t, d, settled)
+	mustScan(t, s, diff.Tree{}, nil)
+	for _, path := range []string{"a/f", "a/b/f", "a/b/c/f", "d/e/f"} {
+		write(t, d, path, "newer")
+	}
+	for _, tt := range []struct {
+		dirs []string
+		want int // files read
+	}{
+		{[]string{"a/b"}, 1},
+		{[]string{"a/", "a/b"}, 2},
+		{[]string{"d"}, 0},
+		{[]string{"/"}, 1},
+	} {
+		if res := mustScan(t, s, diff.Tree{}, tt.dirs); res.Read != tt.want {
+			t.Errorf("%q: %d files were read, want %d", tt.dirs, res.Read, tt.want)
+		}
+	}
+}

@@ -39,6 +39,8 @@ type Options struct {
 	// MaxFileSize is the largest size in bytes of a file that is carried; 0 is no
 	// limit.
 	MaxFileSize int64
+	// Beat is called, if it is set, before each name is looked at: a first scan takes long.
+	Beat func()
 	// Log is required.
 	Log hclog.Logger
 	// Now is the clock; nil is time.Now.
@@ -93,6 +95,9 @@ func New(o Options) (*Scanner, error) {
 	if s.now == nil {
 		s.now = time.Now
 	}
+	if s.options.Beat == nil {
+		s.options.Beat = func() {}
+	}
 	return s, nil
 }
 
@@ -109,10 +114,11 @@ func (s *Scanner) Rehash() {
 }
 
 // Scan brings the tree up to date. dirs are the directories, "" the root, in which
-// something changed since the last call; nil is all of them. Directories that are new
-// or replaced are scanned whole, and directories with held paths are always looked at
-// again. The first scan, the one after an error, and one that finds another root look
-// at everything, whatever dirs says.
+// something changed since the last call; one with a trailing slash stands for all
+// below it too, and nil for everything. Directories that are new or replaced are
+// scanned whole, and directories with held paths are always looked at again. The first
+// scan, the one after an error, and one that finds another root look at everything,
+// whatever dirs says.
 //
 // committed is what held paths keep. Scan returns an error that wraps ErrRootMissing
 // if the root is missing, also if it vanished during the scan, ErrChanged if it was

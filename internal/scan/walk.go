@@ -192,6 +192,7 @@ func (w *walk) look(in here, want *dirty) error {
 		if err := w.ctx.Err(); err != nil {
 			return err
 		}
+		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
 		var o *obstacle
 		if errors.As(err, &o) {

@@ -31,7 +31,7 @@ func (s *Store) At(ctx context.Context, view View, generation uint64) (*Version,
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{store: s, head: head, revision: view.revision, places: make(map[diff.Hash]codec.Content)}
+	w := newWalk(s, head, view.revision)
 	return w.fromBase(ctx)
 }
 
@@ -119,7 +119,7 @@ func (h *history) stretch(ctx context.Context, top uint64) ([]*Commit, uint64, e
 		base = head.Keyframe.Generation
 	}
 	var commits []*Commit
-	w := &walk{store: h.store, head: head, revision: h.view.revision, places: make(map[diff.Hash]codec.Content)}
+	w := newWalk(h.store, head, h.view.revision)
 	w.visit = func(r *codec.Record, before diff.Tree) {
 		clear(w.places) // nobody asks for contents
 		if r.Generation >= h.from {

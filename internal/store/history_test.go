@@ -47,7 +47,7 @@ func newPast(t *testing.T) *past {
 
 func (p *past) keyframe() {
 	p.Helper()
-	h, err := p.store.MakeKeyframe(p.Context(), p.view())
+	h, err := p.store.MakeKeyframe(p.Context(), p.view(), nil)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -263,4 +263,85 @@ func TestCommitsAreTheHistoryNewestFirst(t *testing.T) {
 			t.Errorf("it ends with %v although a record was forged", last)
 		}
 	})
+}
+
+func TestVerifyNamesEachThingThatIsWrong(t *testing.T) {
+	tests := []struct {
+		name   string
+		damage func(p *past)
+		want   []string // parts of what is told, in any order
+	}{
+		{"nothing", func(*past) {}, nil},
+		{"a record of garbage", func(p *past) { p.put(logKey(30), []byte("garbage")) },
+			[]string{"record of generation 30: damaged", "generation 31: its parent is not there", "the trees up to generation 40"}},
+		{"a record that is missing", func(p *past) { p.remove(logKey(30)) },
+			[]string{"generation 31: its parent is not there", "the trees up to generation 40"}},
+		{"a record that was replaced", func(p *past) { p.alter(10, func(r *codec.Record) { r.Message = "x" }) },
+			[]string{"generation 11 names another parent", "the trees up to generation 20"}},
+		{"the first record missing", func(p *past) { p.remove(logKey(1)) },
+			[]string{"generation 2: its parent is not there", "the trees up to generation 4"}},
+		{"a tree with another digest", func(p *past) { p.alter(53, func(r *codec.Record) { r.Digest[0]++ }) },
+			[]string{"the head names commit", "the trees up to generation 53", "the tree of the head"}},
+		{"a pack of an old generation missing", func(p *past) { p.remove(p.packOf(25)) },
+			[]string{"generation 25: pack "}},
+		{"a damaged pack of an old generation", func(p *past) { p.put(p.packOf(25), []byte("garbage")) },
+			[]string{"generation 25: damaged in etcd"}},
+		{"a part of a list missing", func(p *past) { p.remove(p.packOf(50)) },
+			[]string{"record of generation 50: pack", "generation 50: pack", "the trees up to generation 53", "the tree of the head"}},
+		{"a keyframe missing", func(p *past) { p.remove(p.keyframeOf(21)) },
+			[]string{"the keyframe of generation 20: pack", "the trees up to generation 40: keyframe of generation 20"}},
+		{"a content of the head that its record does not hold", func(p *past) {
+			p.commitOn(map[string]string{"packed": "content of the head"}, true)
+			p.remove(p.packOf(54))
+		}, []string{"generation 54: pack", `content of "packed"`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			p := newPast(t)
+			tt.damage(p)
+			var told []string
+			var progress int
+			checked, err := p.store.Verify(t.Context(), p.view(), store.VerifyOptions{
+				Wrong:    func(err error) { told = append(told, err.Error()) },
+				Progress: func(string, int, int) { progress++ },
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(told) != len(tt.want) {
+				t.Errorf("told of %d things, want %d", len(told), len(tt.want))
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(strings.Join(told, "\n"), part) {
+					t.Errorf("it does not tell of %q", part)
+				}
+			}
+			if checked.Records < 43 || checked.Keyframes != 2 || checked.Packs < 10 || progress < 50 {
+				t.Errorf("checked %+v", checked)
+			}
+			if t.Failed() {
+				t.Log(strings.Join(told, "\n"))
+			}
+		})
+	}
+}
+
+// packOf returns the key of the first pack that a record names.
+func (p *past) packOf(generation uint64) string {
+	p.Helper()
+	r, err := codec.NewCoder().DecodeRecord(p.get(logKey(generation)))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return "/confsyncd/prod/pub/packs/" + append(r.List.Parts, r.List.Packs...)[0].Hash.String()
+}
+
+// keyframeOf returns the key of the keyframe that a record names.
+func (p *past) keyframeOf(generation uint64) string {
+	p.Helper()
+	r, err := codec.NewCoder().DecodeRecord(p.get(logKey(generation)))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return "/confsyncd/prod/pub/packs/" + r.Keyframe.Pack.Hash.String()
 }

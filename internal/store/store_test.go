@@ -183,7 +183,7 @@ func TestResolve(t *testing.T) {
 		f.check(store.Have{Position: h4.Position, Tree: f.tree}, f.view())
 	})
 	t.Run("through a keyframe", func(t *testing.T) {
-		h, err := f.store.MakeKeyframe(t.Context(), f.view())
+		h, err := f.store.MakeKeyframe(t.Context(), f.view(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestCommitLosesTheRaceToAnother(t *testing.T) {
 func TestCommitGoesOnWhenOnlyTheKeyframeChanged(t *testing.T) {
 	f := newFixture(t)
 	h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
-	if _, err := f.store.MakeKeyframe(t.Context(), f.view()); err != nil {
+	if _, err := f.store.MakeKeyframe(t.Context(), f.view(), nil); err != nil {
 		t.Fatal(err)
 	}
 	h2 := f.mustCommit(h1, map[string]string{"a": "two"}, false)
@@ -251,7 +251,7 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 			if i < 5 || i > 20 {
 				t.Errorf("due after %d commits of 10 kB", i)
 			}
-			if h, err := f.store.MakeKeyframe(t.Context(), f.view()); err != nil {
+			if h, err := f.store.MakeKeyframe(t.Context(), f.view(), nil); err != nil {
 				t.Fatal(err)
 			} else if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil || w.Due(h) {
 				t.Fatalf("due again at once: %v", err)
