@@ -417,3 +417,27 @@ func TestDriftThatComesBack(t *testing.T) {
 	v.must(os.Remove(v.at("d/b")))
 	eventually(t, "repaired", func() bool { _, err := os.Stat(v.at("d/b")); return err == nil })
 }
+
+// A directory that a later generation brings, or takes over, is watched as well, and one
+// that nobody manages never.
+func TestDriftInWhatCameLater(t *testing.T) {
+	t.Parallel()
+	p, v := inhabited(t, nil, func(a *agent.Agent) { a.Hasten(time.Hour, time.Hour, false) })
+	v.must(os.Mkdir(v.at("taken"), 0o755)) // It is there, and not managed yet.
+	for _, dir := range []string{"taken", "new", "new/deep"} {
+		v.must(os.Mkdir(filepath.Join(p.source.Dir, dir), 0o755))
+		p.write(p.source.Dir, dir+"/f", "published")
+	}
+	p.push()
+	eventually(t, "applied", func() bool { _, err := os.Stat(v.at("taken/f")); return err == nil })
+	time.Sleep(3 * driftSettle)
+	for _, dir := range []string{"taken", "new", "new/deep"} {
+		v.write(v.at(dir+"/f"), "mine")
+		edited := time.Now()
+		eventually(t, "repaired", func() bool {
+			b, err := os.ReadFile(v.at(dir + "/f"))
+			return err == nil && string(b) == "published"
+		})
+		t.Logf("edit to repaired: %v", time.Since(edited).Round(time.Millisecond))
+	}
+}
