@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -25,9 +26,19 @@ func known(root *cobra.Command, args []string) error {
 		return nil
 	}
 	if near := root.SuggestionsFor(args[0]); len(near) > 0 {
-		return usage("unknown command %q; did you mean %q?", args[0], root.CommandPath()+" "+near[0])
+		nearest := slices.MaxFunc(near, func(x, y string) int { return inCommon(x, args[0]) - inCommon(y, args[0]) })
+		return usage("unknown command %q; did you mean %q?", args[0], root.CommandPath()+" "+nearest)
 	}
 	return usage("unknown command %q; \"%s --help\" lists all", args[0], root.CommandPath())
+}
+
+// inCommon returns how many bytes two words begin with in common.
+func inCommon(x, y string) int {
+	n := 0
+	for n < len(x) && n < len(y) && x[n] == y[n] {
+		n++
+	}
+	return n
 }
 
 // helpCommand is like cobra's own, and refuses what is no command.

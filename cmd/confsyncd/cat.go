@@ -27,7 +27,6 @@ where it points. It prints the bytes as they are; but what could control a termi
 is shown as an escape when standard output is one.`,
 		Args: atLeast(1, 2, "PATH"),
 	}
-	cmd.ValidArgsFunction = a.generationArgument(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		path, err := treePath(args[0])
 		if err != nil {

@@ -21,9 +21,7 @@ func terminal(w io.Writer) bool {
 
 // colorFlag adds --color.
 func colorFlag(cmd *cobra.Command) *string {
-	word := cmd.Flags().String("color", "auto", "auto: on a terminal, unless NO_COLOR is set; always or never")
-	completeWords(cmd, "color", "auto", "always", "never")
-	return word
+	return cmd.Flags().String("color", "auto", "auto: on a terminal, unless NO_COLOR is set; always or never")
 }
 
 // palette paints words, or leaves them as they are.

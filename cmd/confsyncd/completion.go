@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -43,40 +44,63 @@ and generations. To load it
 	}
 }
 
-// completeWords offers the fixed words of a flag.
-func completeWords(cmd *cobra.Command, flag string, words ...string) {
-	// This fails for an unknown flag only.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
-}
-
-// completeGenerations offers generations for flags.
-func completeGenerations(a *app, cmd *cobra.Command, flags ...string) {
-	for _, flag := range flags {
-		_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return a.generations(cmd.Context()), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
-		})
+// complete says for all commands below what flags and arguments can be.
+func (a *app) complete(cmd *cobra.Command) {
+	flags := map[string]cobra.CompletionFunc{
+		"output": oneOf("text", "json"), "color": oneOf("auto", "always", "never"), "log-level": oneOf("trace", "debug", "info", "warn", "error"),
+		"log-format": oneOf("text", "json", "auto"), "mode": oneOf("files", "tree"), "existing": oneOf("refuse", "replace"),
+		"drift": oneOf("repair", "report"), "symlinks": oneOf("preserve", "refuse"), "allow": oneOf("delete", "root", "size"),
+		"dir": directory, "state-dir": directory, "from": a.generation, "to": a.generation, "generation": a.generation,
 	}
-}
-
-// generationArgument offers generations for the argument at that place.
-func (a *app) generationArgument(place int) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-		if len(args) != place {
-			return nil, cobra.ShellCompDirectiveNoFileComp
+	args := map[string][]cobra.CompletionFunc{
+		"accept": {directory}, "pause": {directory}, "resume": {directory}, "forget": {directory}, "verify": {directory}, "dev": {directory, directory},
+		"show": {a.generation}, "ls": {a.generation}, "cat": {nothing, a.generation}, "blame": {nothing},
+		"diff": {a.generationOrDirectory, a.generationOrDirectory}, "rollback": {a.generation},
+	}
+	for _, c := range append(cmd.Commands(), cmd) {
+		for name, words := range flags {
+			if c.LocalFlags().Lookup(name) != nil {
+				_ = c.RegisterFlagCompletionFunc(name, words) // fails for unknown flags only
+			}
 		}
-		return a.generations(cmd.Context()), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+		if c == cmd || len(c.ValidArgs) > 0 {
+			continue
+		}
+		c.ValidArgsFunction = func(cmd *cobra.Command, given []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if places := args[cmd.Name()]; len(given) < len(places) {
+				return places[len(given)](cmd, given, typed)
+			}
+			return nothing(cmd, given, typed)
+		}
 	}
 }
 
-// generationOrDirectory offers both.
-func (a *app) generationOrDirectory(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 1 {
-		return nil, cobra.ShellCompDirectiveNoFileComp
+// oneOf offers fixed words.
+func oneOf(words ...string) cobra.CompletionFunc {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// directory lets the shell offer directories.
+func directory(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveFilterDirs
+}
+
+// nothing offers nothing, not even files.
+func nothing(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return nil, cobra.ShellCompDirectiveNoFileComp
+}
+
+// generation offers the newest generations.
+func (a *app) generation(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	return a.generations(cmd.Context()), cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveKeepOrder
+}
+
+// generationOrDirectory offers directories once what was typed is the beginning of one.
+func (a *app) generationOrDirectory(cmd *cobra.Command, given []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if strings.ContainsAny(typed, "./") {
+		return directory(cmd, given, typed)
 	}
-	if typed != "" && (typed[0] < '0' || typed[0] > '9') && typed[0] != 'h' {
-		return nil, cobra.ShellCompDirectiveFilterDirs
-	}
-	return a.generations(cmd.Context()), cobra.ShellCompDirectiveKeepOrder
+	return a.generation(cmd, given, typed)
 }
 
 // generations returns the newest generations, if etcd tells them at once; whoever

@@ -51,8 +51,6 @@ path, or what lies below it. The exit code is 0 whether they differ or not.`,
 	cmd.Flags().StringVar(&path, "path", "", "compare this path, or what lies below it, alone")
 	stat := cmd.Flags().Bool("stat", false, "print the paths alone")
 	colors := colorFlag(cmd)
-	cmd.ValidArgsFunction = a.generationOrDirectory
-	_ = cmd.MarkFlagDirname("dir") // fails for an unknown flag only
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		palette, err := a.palette(*colors)
 		if err == nil && path != "" {
@@ -241,7 +239,7 @@ func (l *look) selection(dirs ...string) func(diff.Tree) (diff.Tree, error) {
 		if !ok {
 			continue
 		}
-		o, err := agentOptions(l.config, t, nil, l.log)
+		o, err := agentOptions(l.config, t, l.client, l.log)
 		if err != nil {
 			return func(diff.Tree) (diff.Tree, error) { return diff.Tree{}, err }
 		}

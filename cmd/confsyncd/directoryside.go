@@ -20,9 +20,9 @@ func (a *app) directorySide(ctx context.Context, l *look, dir string, other diff
 	if err != nil && !errors.Is(err, journal.ErrNone) {
 		return side{}, err
 	}
-	rules := l.rulesOf(dir)
-	if target {
-		rules.Ignore, rules.BusyFiles = nil, nil // whatever is managed may stand there
+	var rules scan.Options // whatever is managed may stand in a target
+	if !target {
+		rules = l.rulesOf(dir)
 	}
 	rules.Dir, rules.Log = dir, l.log
 	scanner, err := scan.New(rules)
@@ -68,7 +68,7 @@ func (l *look) rulesOf(dir string) scan.Options {
 			s = known
 		}
 	}
-	return scan.Options{Ignore: s.Ignore, BusyFiles: s.BusyFiles}
+	return scan.Options{Ignore: s.Ignore, BusyFiles: s.BusyFiles, GitModes: s.FileMode == "git", RefuseSymlinks: s.Symlinks == "refuse"}
 }
 
 // managed returns what of a target's directory stands at the paths that are managed.

@@ -97,7 +97,7 @@ func targetFlags(cmd *cobra.Command) *overrides[config.Target] {
 	cmd.Flags().Var(into(&o.dir, "path", absolute), "dir", "directory to write")
 	o.flag("paths", "patterns of what to take (default everything)", func(t *target) value { return into(&t.Paths, "patterns", words) })
 	o.flag("strip-prefix", "take this directory off the paths", func(t *target) value { return into(&t.StripPrefix, "path", text) })
-	o.flag("mode", "how a changeset is switched: files", func(t *target) value { return into(&t.Mode, "word", text) })
+	o.flag("mode", "what switches at once: files (each path) or tree (default files)", func(t *target) value { return into(&t.Mode, "word", text) })
 	o.flag("existing", "what to do with files that differ at first contact: refuse or replace (default refuse)", func(t *target) value { return into(&t.Existing, "word", text) })
 	o.flag("drift", "what to do with what others change on this host: repair or report (default repair)", func(t *target) value { return into(&t.Drift, "word", text) })
 	o.flag("owner", "who owns what is written (default who runs this)", func(t *target) value { return into(&t.Owner, "name", text) })

@@ -37,7 +37,6 @@ keyframe is where hosts that join begin.
 	cmd.Flags().StringVar(&f.to, "to", "", "the newest generation to list")
 	cmd.Flags().StringVar(&f.path, "path", "", "list what touched this path, or something below it")
 	colors := colorFlag(cmd)
-	completeGenerations(a, cmd, "from", "to")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return a.log(cmd.Context(), f, *colors)
 	}

@@ -18,6 +18,7 @@ import (
 // look is a tenant as it is in etcd at one revision, for commands that only look.
 type look struct {
 	tenant string
+	client *store.Client
 	store  *store.Store
 	view   store.View
 	config *config.Config
@@ -52,7 +53,7 @@ func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do fu
 	err = withPatience(ctx, etcd, func(ctx context.Context) error {
 		var pace store.Backoff
 		for {
-			l := &look{tenant: tenant, store: etcd.Tenant(tenant), config: c, log: log}
+			l := &look{tenant: tenant, client: etcd, store: etcd.Tenant(tenant), config: c, log: log}
 			err := l.see(ctx)
 			if err == nil {
 				err = do(ctx, l)

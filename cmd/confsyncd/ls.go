@@ -35,7 +35,6 @@ holds, and where symlinks point. --path takes one path, or what lies below it;
 	var path string
 	cmd.Flags().StringVar(&path, "path", "", "list this path, or what lies below it, alone")
 	names := cmd.Flags().Bool("names", false, "print the paths alone")
-	cmd.ValidArgsFunction = a.generationArgument(0)
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		generation := uint64(0)
 		if len(args) > 0 {

@@ -95,12 +95,15 @@ func (a *app) push(ctx context.Context, c *config.Config, s config.Source, f pus
 	if err != nil {
 		return err
 	}
+	bar := a.progress()
+	po.Progress = func(done, total int64) { bar.bytes("sending", done, total) }
 	begin := time.Now()
 	var commit *publisher.Commit
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
 		commit, err = p.Push(ctx, po)
 		return err
 	})
+	bar.end()
 	if errors.Is(err, scan.ErrRootMissing) {
 		err = fmt.Errorf("%w: %w; nothing is deleted: put the directory back, mount it, or correct --dir", publisher.ErrRefused, err)
 	}

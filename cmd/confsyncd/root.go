@@ -86,11 +86,9 @@ on each host applies it, whole or not at all.`,
 	root.AddCommand(a.pauseCommand(), a.resumeCommand(), a.forgetCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
 		a.completionCommand())
-	completeWords(root, "output", "text", "json")
-	completeWords(root, "log-level", "trace", "debug", "info", "warn", "error")
-	completeWords(root, "log-format", "text", "json", "auto")
 	a.addDev(root)
 	a.addManual(root)
+	a.complete(root)
 	root.SetHelpCommand(helpCommand(root))
 	return root
 }

@@ -28,7 +28,6 @@ it changed as a patch. --stat prints the paths alone.`,
 	}
 	stat := cmd.Flags().Bool("stat", false, "print the paths alone")
 	colors := colorFlag(cmd)
-	cmd.ValidArgsFunction = a.generationArgument(0)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		palette, err := a.palette(*colors)
 		if err != nil {

@@ -68,12 +68,6 @@ position with the history in etcd; and reads that history: every record, keyfram
 and pack, and every content of the head. It changes nothing, and may run beside an
 agent. It exits with 5 if anything is not right, and with 4 if etcd does not answer.`,
 		Args: upTo(1),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			if len(args) > 0 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
-			}
-			return nil, cobra.ShellCompDirectiveFilterDirs
-		},
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.load()

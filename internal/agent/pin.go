@@ -62,7 +62,7 @@ func (a *applier) pin(ctx context.Context, view store.View) (*Applied, error) {
 		return nil, err
 	}
 	from := a.target.State().Position
-	result, err := a.target.Apply(ctx, plan, version)
+	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	switch {
 	case err != nil && !first && !a.target.Interrupted():
 		err = errors.Join(a.options.explain(err), a.target.Pin(before.Pin))

@@ -20,8 +20,11 @@ const (
 	refusedAgain = 5 * time.Second  // an operator may have made room or accepted
 	damagedAgain = 15 * time.Second // damage may have been mended without a new head
 	beatEvery    = 5 * time.Second
-	tidyBudget   = 20 * time.Millisecond // for old trees, at each wake
 	never        = time.Duration(-1)
+
+	// Old trees are removed in pieces, so that no apply waits long for one.
+	tidyEvery = time.Second
+	tidyPiece = 50 * time.Millisecond
 )
 
 // intervals are how often the agent looks although nothing happened.
@@ -96,6 +99,8 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	look, deep := time.NewTimer(jittered(a.every.look)), time.NewTimer(jittered(a.every.deep))
 	defer look.Stop()
 	defer deep.Stop()
+	tidy := time.NewTimer(tidyEvery)
+	defer tidy.Stop()
 	for {
 		a.options.Beat()
 		select {
@@ -115,6 +120,11 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 		case <-deep.C:
 			deep.Reset(jittered(a.every.deep))
 			a.dirty.deep = true
+		case <-tidy.C:
+			if wait := a.tidy(); wait != never {
+				tidy.Reset(wait)
+			}
+			continue
 		case <-a.verify:
 			a.dirty.deep = true
 		case <-feed.Changed():
@@ -156,7 +166,7 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if inSync {
 		a.diary.inSync(a.applier.target.State().Position.Generation, a.options.ReportDrift, a.drifts.alarms())
 	}
-	return sooner(wait, sooner(mendWait, a.applier.target.Tidy(tidyBudget)))
+	return sooner(wait, mendWait)
 }
 
 // sooner returns the shorter wait.
@@ -315,6 +325,18 @@ func (a *Agent) reread(ctx context.Context) {
 	if view, err := a.options.Store.View(ctx); err == nil {
 		a.view = view
 	}
+}
+
+// tidy removes a piece of what switches of the whole tree have left, and returns when to
+// remove the next.
+func (a *Agent) tidy() time.Duration {
+	if a.options.Mode != install.Tree {
+		return never
+	}
+	if a.applier.target != nil && a.applier.target.Tidy(tidyPiece) == 0 {
+		return tidyPiece // Whoever waits for the loop has as much of it.
+	}
+	return tidyEvery
 }
 
 func (a *Agent) openTarget() error {

@@ -76,7 +76,7 @@ type Target struct {
 	Dir         string   // absolute and clean
 	Paths       []string // patterns; nil selects everything
 	StripPrefix string   // relative directory with one trailing slash, or empty
-	Mode        string   // "files"
+	Mode        string   // "files" or "tree"
 	Existing    string   // "refuse" or "replace"
 	Owner       string   // name or number; empty: who runs the agent
 	Group       string   // name or number; empty: who runs the agent

@@ -69,7 +69,7 @@ func (t *Target) keys() []key {
 		{"dir", text(&t.Dir, directory)},
 		{"paths", list(&t.Paths, pathPattern)},
 		{"strip_prefix", text(&t.StripPrefix, optional(stripPrefix))},
-		{"mode", text(&t.Mode, oneOf("files"))},
+		{"mode", text(&t.Mode, oneOf("files", "tree"))},
 		{"existing", text(&t.Existing, oneOf("refuse", "replace"))},
 		{"owner", text(&t.Owner, optional(printable))},
 		{"group", text(&t.Group, optional(printable))},

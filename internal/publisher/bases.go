@@ -61,6 +61,17 @@ func fileOf(h diff.Hash) string { return h.String() }
 
 // get returns the content of that hash, nil if it is not there.
 func (b *bases) get(h diff.Hash) []byte {
+	content := b.read(h)
+	if k, ok := b.index[h]; ok && content != nil {
+		k.used = time.Now()
+		b.index[h] = k
+	}
+	return content
+}
+
+// read is get for who makes no patches: it does not count as use, and may be called
+// from another goroutine.
+func (b *bases) read(h diff.Hash) []byte {
 	name := basesName + "/" + fileOf(h)
 	info, err := b.parent.Lstat(name)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > codec.MaxFileSize {
@@ -69,10 +80,6 @@ func (b *bases) get(h diff.Hash) []byte {
 	content, err := b.parent.ReadFile(name)
 	if err != nil || diff.Sum(content) != h {
 		return nil
-	}
-	if k, ok := b.index[h]; ok {
-		k.used = time.Now()
-		b.index[h] = k
 	}
 	return content
 }

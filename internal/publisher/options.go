@@ -19,6 +19,9 @@ type Options struct {
 	Settle   time.Duration
 	MaxDelay time.Duration
 	Rescan   time.Duration
+	// Rehash is how often all files are read again, whatever their time stamps say; 0
+	// is an hour.
+	Rehash time.Duration
 	// BusyFiles are paths below Dir; nothing is published while one exists.
 	BusyFiles      []string
 	Ignore         []string
@@ -55,6 +58,9 @@ type PushOptions struct {
 	Message string
 	// DryRun commits nothing.
 	DryRun bool
+	// Progress is told, if it is set, how many bytes of the new contents were staged.
+	// Those of a small commit are not.
+	Progress func(done, total int64)
 }
 
 // Status is what a source is at.

@@ -28,13 +28,14 @@ type Publisher struct {
 	stood diff.Position
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
+	// scanned is the directory as it was found last.
+	scanned diff.Tree
 	// reading is the path whose content was read last for a commit.
 	reading string
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
-	view   store.View
-	weight store.Weight
+	view store.View
 
 	coder *codec.Coder
 	bases *bases // of patches
@@ -67,7 +68,8 @@ func New(o Options) (*Publisher, error) {
 	}, nil
 }
 
-// Rescan makes a running publisher look at the whole directory now.
+// Rescan makes a running publisher look at the whole directory now, and read all its
+// files again.
 func (p *Publisher) Rescan() {
 	select {
 	case p.rescan <- struct{}{}:
@@ -99,6 +101,7 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root
@@ -186,7 +189,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(ctx, sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
@@ -208,27 +211,4 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	}
 	head, err := draft.Commit(ctx, record)
 	return head, bytes, err
-}
-
-// keyframe makes a keyframe if one is due. Commits go first: a lost race is no error.
-func (p *Publisher) keyframe(ctx context.Context) error {
-	if p.view.Head == nil {
-		return nil
-	}
-	if err := p.options.Store.Weigh(ctx, &p.weight, p.view); err != nil {
-		return err
-	}
-	if !p.weight.Due(p.view.Head) {
-		return nil
-	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view, p.bases.get)
-	switch {
-	case errors.Is(err, store.ErrLostRace):
-		return nil
-	case err != nil:
-		return err
-	}
-	p.view, p.known = p.view.After(head), nil // What it knows of records need not be kept.
-	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
-	return nil
 }

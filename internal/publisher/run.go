@@ -51,12 +51,15 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
+	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
+	g.Go(func() error { return rehash.run(ctx, o) })
+	g.Go(func() error { return keeper.run(ctx) })
 	g.Go(func() error {
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
@@ -85,6 +88,8 @@ type daemon struct {
 	*Publisher
 	watcher *watcher.Watcher
 	feed    *store.Feed
+	rehash  *rehasher
+	keeper  *keeper
 	diary   *diary
 
 	dirty    watcher.Dirty
@@ -99,6 +104,8 @@ type daemon struct {
 func (d *daemon) loop(ctx context.Context) error {
 	rescan := time.NewTicker(d.options.Rescan)
 	defer rescan.Stop()
+	rehash := time.NewTimer(d.options.rehashWait())
+	defer rehash.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
@@ -112,6 +119,16 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
+			d.rehash.ask(d.scanned)
+		case <-rehash.C:
+			d.rehash.ask(d.scanned)
+			rehash.Reset(d.options.rehashWait())
+			continue
+		case found := <-d.rehash.found:
+			d.distrust(found)
+		case answer := <-d.keeper.done:
+			d.keep(ctx, answer)
+			continue
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():
@@ -194,21 +211,8 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	d.troubles.Ended()
 	d.retrying.Reset()
 	d.diary.live(len(out.held), d.watcher.Degraded())
-	d.keep(ctx)
+	d.keeper.ask(d.view)
 	return heldWait(out.held)
-}
-
-// keep makes a keyframe if one is due.
-func (d *daemon) keep(ctx context.Context) {
-	switch err := d.keyframe(ctx); {
-	case err == nil:
-		d.keeping.Ended()
-	case ctx.Err() == nil:
-		d.keeping.Failed(err)
-		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
-			d.view = view // what was missing may have been compacted away
-		}
-	}
 }
 
 // copy keeps what the next patches apply to. Without it they only are not made.

@@ -104,15 +104,6 @@ func New(o Options) (*Scanner, error) {
 // Rules returns what is no part of the tree.
 func (s *Scanner) Rules() *Rules { return s.rules }
 
-// Rehash forgets the stat cache: the next Scan looks at everything and reads every
-// file again.
-func (s *Scanner) Rehash() {
-	s.doubt = true
-	if s.root != nil {
-		s.root.forget()
-	}
-}
-
 // Scan brings the tree up to date. dirs are the directories, "" the root, in which
 // something changed since the last call; one with a trailing slash stands for all
 // below it too, and nil for everything. Directories that are new or replaced are

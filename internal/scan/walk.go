@@ -53,14 +53,6 @@ func holds(tree *diff.Dir, children []diff.Child) bool {
 	return i == len(children)
 }
 
-// forget drops all records, here and below.
-func (d *directory) forget() {
-	d.files = nil
-	for _, sub := range d.subs {
-		sub.forget()
-	}
-}
-
 // here is the directory that is being looked at.
 type here struct {
 	fd        int

@@ -136,8 +136,8 @@ func (h *history) stretch(ctx context.Context, top uint64) ([]*Commit, uint64, e
 		}
 		c.Keyframe = named.Generation == c.Record.Generation
 	}
+	h.keyframe = head.Keyframe
 	if len(commits) > 0 {
-		h.keyframe = commits[0].Record.Keyframe
 		h.parent = diff.Hash{}
 		if !commits[0].Record.Founding {
 			h.parent = commits[0].Record.Parent

@@ -110,12 +110,18 @@ func (s *Store) weighBase(ctx context.Context, sum *Weight, view View) error {
 	return nil
 }
 
-// MakeKeyframe stages a keyframe of the view's head and replaces the head by one that
-// names it, at the same position. Contents that lie whole in packs stay where they are;
-// of those that records hold as patches have, which may be nil, saves rebuilding what
-// the caller holds. It returns ErrLostRace if a commit came in between: then the staged
-// packs are garbage.
-func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Head, error) {
+// Keyframe is a keyframe that is staged. No head names it before PublishKeyframe.
+type Keyframe struct {
+	ref      codec.KeyframeRef
+	tenant   diff.TenantID
+	founding uint64
+	fence    clientv3.Cmp
+}
+
+// StageKeyframe stages a keyframe of the view's head. Contents that lie whole in packs
+// stay where they are; of those that records hold as patches have, which may be nil,
+// saves rebuilding what the caller holds.
+func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Keyframe, error) {
 	head := view.Head
 	fence, err := s.readFence(ctx)
 	if err != nil {
@@ -137,17 +143,38 @@ func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash
 	if err != nil {
 		return nil, err
 	}
+	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, fence: fence}, nil
+}
+
+// PublishKeyframe replaces the head by one that names the keyframe, at the same
+// position. Commits may have been made since it was staged; the caller knows that they
+// follow from its position. It returns ErrLostRace if the history began anew meanwhile,
+// or if head is no longer the head: the staged packs are garbage then.
+func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*Head, error) {
+	if head == nil || head.Position.Tenant != k.tenant || head.Founding != k.founding ||
+		head.Position.Generation < k.ref.Generation || head.Keyframe.Generation >= k.ref.Generation {
+		return nil, fmt.Errorf("publish keyframe: %w", ErrLostRace)
+	}
 	next := head.Head
-	next.Keyframe = ref
+	next.Keyframe = k.ref
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err
 	}
-	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence)
+	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, k.fence)
 	if err != nil {
 		return nil, err
 	}
 	return &Head{Head: next, raw: raw, modRevision: revision}, nil
+}
+
+// MakeKeyframe stages a keyframe of the view's head and publishes it.
+func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Head, error) {
+	k, err := s.StageKeyframe(ctx, view, have)
+	if err != nil {
+		return nil, err
+	}
+	return s.PublishKeyframe(ctx, view.Head, k)
 }
 
 // readFence returns the comparison that fails if packs were removed after now: a

@@ -48,8 +48,8 @@ func (s *Supervisor) Changed() <-chan struct{} { return s.changed }
 
 // Health is what is known of all services.
 type Health struct {
-	// Ready says that every service is ready, or was tried and failed, which is no
-	// reason to hold the others back.
+	// Ready says that all services are, but for those that were tried and failed: they
+	// are no reason to hold the others back.
 	Ready bool
 	// Beat is the last time at which nothing was known to be stuck.
 	Beat time.Time
@@ -67,16 +67,23 @@ type ServiceHealth struct {
 // Health returns what is known now.
 func (s *Supervisor) Health() Health {
 	s.mu.Lock()
-	h := Health{Ready: len(s.units) > 0, Beat: s.beat}
+	h := Health{Beat: s.beat}
 	s.mu.Unlock()
+	ready, pending := 0, 0
 	for _, u := range s.list() {
 		is := u.health()
-		h.Ready = h.Ready && (is.ready || is.err != nil)
+		switch {
+		case is.ready:
+			ready++
+		case is.err == nil:
+			pending++
+		}
 		if !is.idle && is.beat.Before(h.Beat) {
 			h.Beat = is.beat
 		}
 		h.Services = append(h.Services, ServiceHealth{Name: u.service.Name, Status: is.status, Err: is.err})
 	}
+	h.Ready = ready > 0 && pending == 0
 	return h
 }
 
