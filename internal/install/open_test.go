@@ -51,6 +51,17 @@ func testOpenMakesTheLastComponentOnly(t *testing.T, m Mode) {
 	}
 }
 
+func TestOpen_refusesWhatIsOurOwn(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, optionsIn(Tree, dir))
+	mustApply(t, target, 1, files{"a": "644 a", "b": "644 b"})
+	for _, own := range []string{filepath.Join(dir, diff.OwnName), siblingPath(dir), filepath.Join(siblingPath(dir), stageName)} {
+		if _, err := Open(options(own)); !errors.Is(err, ErrNested) {
+			t.Errorf("%s: %v", own, err)
+		}
+	}
+}
+
 func TestOpen_refusesNestedTargets(t *testing.T) {
 	outer := newDir(t)
 	inner := filepath.Join(outer, "d", "inner")
