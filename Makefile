@@ -3,12 +3,14 @@
 
 GOLANGCI_LINT := v2.15.0
 BUF           := v1.75.0
+NFPM_VERSION  := v2.45.1
 FUZZTIME      ?= 10s
 
 LINT := bin/golangci-lint-$(GOLANGCI_LINT)
 GEN  := bin/buf-$(BUF)
+NFPM := bin/nfpm-$(NFPM_VERSION)
 
-.PHONY: help build demo test race fuzz lint replay generate clean
+.PHONY: help build demo test race fuzz lint replay generate packages checked units booted clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -40,6 +42,18 @@ replay: build bin/replay bin/etcd bin/etcdctl ## replay REPO, a git repository o
 generate: $(GEN) bin/protoc-gen-go ## Go code from internal/codec/wirepb/wire.proto
 	BUF_CACHE_DIR=tmp/buf $(GEN) generate
 
+packages: $(NFPM) ## deb and rpm for amd64 and arm64, in tmp/packages
+	packaging/build $(NFPM) tmp/packages
+
+checked: $(NFPM) ## packages built twice: the same bytes, and what lintian and rpm say
+	.ci/packages $(NFPM)
+
+units: ## what systemd-analyze says of the units
+	.ci/units
+
+booted: $(NFPM) bin/etcd bin/etcdctl ## units and packages tried in a systemd booted for it (root)
+	.ci/booted $(NFPM)
+
 clean: ## remove bin/ and tmp/
 	rm -rf bin tmp
 
@@ -54,6 +68,10 @@ $(LINT):
 $(GEN):
 	GOBIN=$(CURDIR)/bin go install github.com/bufbuild/buf/cmd/buf@$(BUF)
 	mv bin/buf $@
+
+$(NFPM):
+	GOBIN=$(CURDIR)/bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
+	mv bin/nfpm $@
 
 # The version of go.mod.
 bin/protoc-gen-go: go.mod

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -136,6 +137,11 @@ func (a *app) diffConfigured(ctx context.Context, c *config.Config, path string,
 		return usage("nothing to compare is known: give generations, a directory or --dir, or write a [[source]] or [[target]] into %s", a.configPath)
 	}
 	return each(places, func(p place) error {
+		if len(places) > 1 && a.output != "json" {
+			if err := a.printf("%s\n", colors.generation(fmt.Sprintf("tenant %s, %s", p.tenant, printable(p.dir)))); err != nil {
+				return err
+			}
+		}
 		return a.lookAt(ctx, c, p.tenant, func(ctx context.Context, l *look) error {
 			return a.diff(ctx, l, operand{}, operand{dir: p.dir}, path, colors, stat)
 		})

@@ -85,7 +85,11 @@ func (a *app) nothingChosen(section string, configured bool, dir string) error {
 		return usage("no [[%s]] in %s has %s; give both --tenant and --dir for one that is not in the file",
 			section, a.configPath, strings.Join(has, " and "))
 	}
-	return usage("no %s is known: give %s, or write a [[%s]] into %s", section, strings.Join(missing, " and "), section, a.configPath)
+	err := fmt.Errorf("no %s is known: give %s, or write a [[%s]] into %s", section, strings.Join(missing, " and "), section, a.configPath)
+	if len(has) == 0 {
+		return configError{err} // all was left to the configuration
+	}
+	return usageError{err}
 }
 
 // asFlags returns faults as wrong use of the flags that they come from, nil if there

@@ -16,9 +16,30 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, object := range []any{
-		pushed{}, pulled{}, previewed{}, status{}, tenantStatus{}, sourceStatus{}, targetStatus{}, process{}, accepted{}, jsonFault{},
-		commitFacts{}, shown{}, compared{}, sideFacts{}, differenceFacts{}, entryFacts{}, listed{}, listedEntry{}, contentOf{}, blamed{},
-		verified{}, verifiedTarget{}, deviation{}, verifiedTenant{},
+		pushed{},
+		pulled{},
+		previewed{},
+		status{},
+		tenantStatus{},
+		sourceStatus{},
+		targetStatus{},
+		process{},
+		accepted{},
+		jsonFault{},
+		commitFacts{},
+		shown{},
+		compared{},
+		sideFacts{},
+		differenceFacts{},
+		entryFacts{},
+		listed{},
+		listedEntry{},
+		contentOf{},
+		blamed{},
+		verified{},
+		verifiedTarget{},
+		deviation{},
+		verifiedTenant{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

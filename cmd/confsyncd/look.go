@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -26,7 +27,7 @@ type look struct {
 }
 
 // look does something with the tenant that the command line means. It tries again while
-// etcd is away and nothing was printed.
+// etcd is away, and once if something is missing, unless something was printed.
 func (a *app) look(ctx context.Context, do func(context.Context, *look) error) error {
 	c, err := a.load()
 	if err != nil {
@@ -52,13 +53,16 @@ func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do fu
 	defer func() { a.out = stdout }()
 	err = withPatience(ctx, etcd, func(ctx context.Context) error {
 		var pace store.Backoff
-		for {
+		for again := true; ; {
 			l := &look{tenant: tenant, client: etcd, store: etcd.Tenant(tenant), config: c, log: log}
 			err := l.see(ctx)
 			if err == nil {
 				err = do(ctx, l)
 			}
-			if err == nil || !store.Temporary(err) || out.written || pace.Wait(ctx) != nil {
+			// What is missing may have been compacted away between two reads, once.
+			gone := errors.Is(err, store.ErrGone) && again
+			again = again && !gone
+			if err == nil || !store.Temporary(err) && !gone || out.written || pace.Wait(ctx) != nil {
 				return err
 			}
 		}

@@ -127,10 +127,19 @@ func (b *build) begin() error {
 }
 
 func makeDirAt(dir int, name string) (*os.File, error) {
-	if err := unix.Mkdirat(dir, name, 0o700); err != nil {
+	if err := mkdirOpen(dir, name); err != nil {
 		return nil, err
 	}
 	return openFile(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+}
+
+// mkdirOpen makes a directory that can be filled, whatever the umask. What it lies in is
+// nobody else's.
+func mkdirOpen(dir int, name string) error {
+	if err := unix.Mkdirat(dir, name, 0o700); err != nil {
+		return err
+	}
+	return unix.Fchmodat(dir, name, 0o700, 0)
 }
 
 // takeOver makes all directories, and links or copies what does not change. What is
@@ -194,7 +203,7 @@ func (b *build) mkdir(path string, mode uint32, n node) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mkdirat(dir, name, 0o700); err != nil {
+	if err := mkdirOpen(dir, name); err != nil {
 		return err
 	}
 	uid, gid := b.w.t.owner(n)

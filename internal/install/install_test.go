@@ -257,7 +257,7 @@ func newDir(t testing.TB) string {
 	}
 	t.Cleanup(func() {
 		// An ordinary user cannot empty read-only directories.
-		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Dir(dir), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				err = os.Chmod(path, 0o700)
 			}

@@ -25,6 +25,8 @@ const (
 	oldAge = 10 * time.Second
 	// tidyAtOpen is for how long Open removes old trees.
 	tidyAtOpen = time.Second
+	// tidyLeast is how many entries Tidy removes however little time it has.
+	tidyLeast = 64
 	// tidyRetry is how long a tree that could not be removed is left alone.
 	tidyRetry = time.Minute
 )
@@ -222,9 +224,10 @@ func (t *Target) remove(o *oldTree, end time.Time) error {
 	defer closeFD(root)
 	l := t.looker(o)
 	defer l.close()
+	removed := 0
 	all := &walker{}
 	all.visit = func(dir int, path string, n node) (bool, error) {
-		if time.Now().After(end) {
+		if removed++; removed > tidyLeast && time.Now().After(end) {
 			return false, errEnough
 		}
 		if n.kind == diff.Directory {

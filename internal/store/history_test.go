@@ -272,24 +272,42 @@ func TestVerifyNamesEachThingThatIsWrong(t *testing.T) {
 		want   []string // parts of what is told, in any order
 	}{
 		{"nothing", func(*past) {}, nil},
-		{"a record of garbage", func(p *past) { p.put(logKey(30), []byte("garbage")) },
-			[]string{"record of generation 30: damaged", "generation 31: its parent is not there", "the trees up to generation 40"}},
-		{"a record that is missing", func(p *past) { p.remove(logKey(30)) },
-			[]string{"generation 31: its parent is not there", "the trees up to generation 40"}},
-		{"a record that was replaced", func(p *past) { p.alter(10, func(r *codec.Record) { r.Message = "x" }) },
-			[]string{"generation 11 names another parent", "the trees up to generation 20"}},
-		{"the first record missing", func(p *past) { p.remove(logKey(1)) },
-			[]string{"generation 2: its parent is not there", "the trees up to generation 4"}},
-		{"a tree with another digest", func(p *past) { p.alter(53, func(r *codec.Record) { r.Digest[0]++ }) },
-			[]string{"the head names commit", "the trees up to generation 53", "the tree of the head"}},
-		{"a pack of an old generation missing", func(p *past) { p.remove(p.packOf(25)) },
-			[]string{"generation 25: pack "}},
-		{"a damaged pack of an old generation", func(p *past) { p.put(p.packOf(25), []byte("garbage")) },
-			[]string{"generation 25: damaged in etcd"}},
-		{"a part of a list missing", func(p *past) { p.remove(p.packOf(50)) },
-			[]string{"record of generation 50: pack", "generation 50: pack", "the trees up to generation 53", "the tree of the head"}},
-		{"a keyframe missing", func(p *past) { p.remove(p.keyframeOf(21)) },
-			[]string{"the keyframe of generation 20: pack", "the trees up to generation 40: keyframe of generation 20"}},
+		{
+			"a record of garbage", func(p *past) { p.put(logKey(30), []byte("garbage")) },
+			[]string{"record of generation 30: damaged", "generation 31: its parent is not there", "the trees up to generation 40"},
+		},
+		{
+			"a record that is missing", func(p *past) { p.remove(logKey(30)) },
+			[]string{"generation 31: its parent is not there", "the trees up to generation 40"},
+		},
+		{
+			"a record that was replaced", func(p *past) { p.alter(10, func(r *codec.Record) { r.Message = "x" }) },
+			[]string{"generation 11 names another parent", "the trees up to generation 20"},
+		},
+		{
+			"the first record missing", func(p *past) { p.remove(logKey(1)) },
+			[]string{"generation 2: its parent is not there", "the trees up to generation 4"},
+		},
+		{
+			"a tree with another digest", func(p *past) { p.alter(53, func(r *codec.Record) { r.Digest[0]++ }) },
+			[]string{"the head names commit", "the trees up to generation 53", "the tree of the head"},
+		},
+		{
+			"a pack of an old generation missing", func(p *past) { p.remove(p.packOf(25)) },
+			[]string{"generation 25: pack "},
+		},
+		{
+			"a damaged pack of an old generation", func(p *past) { p.put(p.packOf(25), []byte("garbage")) },
+			[]string{"generation 25: damaged in etcd"},
+		},
+		{
+			"a part of a list missing", func(p *past) { p.remove(p.packOf(50)) },
+			[]string{"record of generation 50: pack", "generation 50: pack", "the trees up to generation 53", "the tree of the head"},
+		},
+		{
+			"a keyframe missing", func(p *past) { p.remove(p.keyframeOf(21)) },
+			[]string{"the keyframe of generation 20: pack", "the trees up to generation 40: keyframe of generation 20"},
+		},
 		{"a content of the head that its record does not hold", func(p *past) {
 			p.commitOn(map[string]string{"packed": "content of the head"}, true)
 			p.remove(p.packOf(54))

@@ -214,8 +214,10 @@ func TestPatchesAcrossAKeyframe(t *testing.T) {
 			f := newFixture(t)
 			content := text(3000, 1)
 			h := f.mustCommit(nil, map[string]string{"a": content, "b": content, "c": "small"}, true)
+			past := []string{"", content} // of a, by generation
 			next := func() {
 				content += "more\n"
+				past = append(past, content)
 				h = f.patch(h, nil, edit{path: "a", content: content, packed: len(content)%2 == 0})
 			}
 			next()
@@ -233,6 +235,28 @@ func TestPatchesAcrossAKeyframe(t *testing.T) {
 			for _, from := range []store.Have{{}, before, at} {
 				f.check(from, f.view())
 				f.mustFetch(from, "a", nil)
+			}
+			for generation := uint64(1); generation <= h.Position.Generation; generation++ {
+				v, err := f.store.At(t.Context(), f.view(), generation)
+				if err != nil {
+					t.Fatal(err)
+				}
+				e, _ := v.Tree.Get("a")
+				err = v.Fetch(t.Context(), []diff.Entry{e}, nil, func(_ diff.Entry, b []byte) error {
+					if string(b) != past[generation] {
+						return fmt.Errorf("generation %d has another content", generation)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			checked, err := f.store.Verify(t.Context(), f.view(), store.VerifyOptions{
+				Wrong: func(err error) { t.Error(err) }, Progress: func(string, int, int) {},
+			})
+			if err != nil || checked.Contents != f.tree.Len() {
+				t.Errorf("%+v, %v", checked, err)
 			}
 		})
 	}
@@ -404,4 +428,26 @@ func TestPatchOfTheLargestFile(t *testing.T) {
 	runtime.ReadMemStats(&after)
 	t.Logf("%v, %d MB allocated", time.Since(begin), (after.TotalAlloc-before.TotalAlloc)>>20)
 	f.mustFetch(store.Have{}, "a", nil)
+}
+
+// A patch is little to read, but its content is as long to make as it is.
+func TestKeyframeIsDueWhenRebuildingTakesLong(t *testing.T) {
+	f := newFixture(t)
+	content := text(512<<10, 1)
+	h := f.mustCommit(nil, map[string]string{"a": content}, true)
+	var w store.Weight
+	for i := range 200 {
+		if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil {
+			t.Fatal(err)
+		}
+		if w.Due(h) {
+			if i < 80 {
+				t.Errorf("due after %d patches", i)
+			}
+			return
+		}
+		content += "more\n"
+		h = f.patch(h, nil, edit{path: "a", content: content})
+	}
+	t.Error("never due")
 }
