@@ -34,7 +34,7 @@ func (a *applier) fresh(ctx context.Context, view store.View) (*store.Version, e
 	case errors.Is(err, store.ErrNoHead):
 		return nil, ErrNothing
 	case generation > 0 && errors.Is(err, store.ErrGone):
-		return nil, fmt.Errorf("%w: %v", ErrNoGeneration, err)
+		return nil, fmt.Errorf("%w: %s", ErrNoGeneration, err.Error()) // It is not missing for want of a newer head.
 	}
 	return version, err
 }

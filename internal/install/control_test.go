@@ -77,9 +77,9 @@ func testForget(t *testing.T, m Mode) {
 	mustLook(t, dir, published)
 }
 
-func TestForget_leavesKeptFiles(t *testing.T) { eachMode(t, testForget_leavesKeptFiles) }
+func TestForget_leavesKeptFiles(t *testing.T) { eachMode(t, testForgetLeavesKeptFiles) }
 
-func testForget_leavesKeptFiles(t *testing.T, m Mode) {
+func testForgetLeavesKeptFiles(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, published)

@@ -169,9 +169,9 @@ func TestApply_notesWhatItWrote(t *testing.T) {
 	mustDrift(t, target, nil, map[string]Deviation{"a": OtherBytes})
 }
 
-func TestApply_goesBackOnlyWhenAsked(t *testing.T) { eachMode(t, testApply_goesBackOnlyWhenAsked) }
+func TestApply_goesBackOnlyWhenAsked(t *testing.T) { eachMode(t, testApplyGoesBackOnlyWhenAsked) }
 
-func testApply_goesBackOnlyWhenAsked(t *testing.T, m Mode) {
+func testApplyGoesBackOnlyWhenAsked(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, published)
