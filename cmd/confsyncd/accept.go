@@ -94,24 +94,22 @@ var errNoHead = errors.New("the tenant has no commit in etcd, so there is nothin
 
 // headFor returns what is known of the head, and whether a target at the given
 // position follows it anyway.
-func headFor(ctx context.Context, s *store.Store, at diff.Position) (store.View, bool, error) {
-	var pace store.Backoff
-	for {
-		view, err := s.View(ctx)
-		if err == nil {
-			err = view.Err
+func headFor(ctx context.Context, s *store.Store, at diff.Position) (view store.View, follows bool, err error) {
+	err = s.WithHead(ctx, func(v store.View) (err error) {
+		view = v
+		switch {
+		case v.Err != nil:
+			return v.Err
+		case v.Head == nil:
+			return errNoHead
+		case v.Head.Position.Tenant != at.Tenant:
+			follows = false
+		case at.Generation < v.Head.Founding:
+			follows = true
+		default:
+			follows, err = s.Holds(ctx, v, at)
 		}
-		if err == nil && view.Head == nil {
-			return view, false, errNoHead
-		}
-		follows := false
-		if err == nil && view.Head.Position.Tenant == at.Tenant {
-			if follows = at.Generation < view.Head.Founding; !follows {
-				follows, err = s.Holds(ctx, view, at)
-			}
-		}
-		if err == nil || !store.Temporary(err) || pace.Wait(ctx) != nil {
-			return view, follows, err
-		}
-	}
+		return err
+	})
+	return view, follows, err
 }

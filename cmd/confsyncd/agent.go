@@ -6,6 +6,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 	"github.com/confsyncd/confsyncd/internal/supervise"
 )
@@ -73,7 +74,7 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 		return agent.Options{}, configError{err}
 	}
 	return agent.Options{
-		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
+		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
 		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", StateDir: c.StateDir, Store: etcd.Tenant(t.Tenant), Log: log,
 	}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/install"
 )
 
 func (a *app) checkConfigCommand() *cobra.Command {
@@ -19,7 +20,8 @@ func (a *app) checkConfigCommand() *cobra.Command {
 		Use:   "check-config",
 		Short: "Report every fault of the configuration file",
 		Long: `Check-config reads the configuration file, lists everything that is wrong with it
-at once, with line, key and remedy, and exits: 0 if nothing is, 3 if the file has
+at once, with line, key and remedy, and which targets cannot be switched as a whole
+(mode = "tree") where they lie. It exits: 0 if nothing is, 3 if the file has
 faults, 2 if a flag or an environment variable has. Where systemd runs the agent, it
 also warns of targets that the unit may not write. With --unit it prints instead the
 drop-in that lets the unit work on the directories of the configuration.`,
@@ -33,6 +35,9 @@ drop-in that lets the unit work on the directories of the configuration.`,
 			err = missingConfig(a.configPath)
 		} else {
 			c, err = a.load()
+		}
+		if err == nil && *unit == "" {
+			err = switchable(c)
 		}
 		switch {
 		case a.output == "json" && *unit == "":
@@ -83,6 +88,26 @@ func (a *app) warnOfUnit(ctx context.Context, c *config.Config) error {
 		fmt.Fprintf(a.err, "confsyncd: %s may not write %s; \"confsyncd check-config --unit agent\" prints the drop-in that allows it\n", s.unit, printable(dir))
 	}
 	return nil
+}
+
+// switchable returns the faults of targets that cannot be switched as a whole where they
+// lie.
+func switchable(c *config.Config) error {
+	var faults config.Faults
+	for i, t := range c.Targets {
+		if install.Mode(t.Mode) != install.Tree {
+			continue
+		}
+		if err := install.CheckTree(t.Dir); err != nil {
+			faults = append(faults, config.Fault{
+				Line: t.Line, Key: fmt.Sprintf("target[%d].mode", i), Problem: err.Error(), Remedy: `or write mode = "files"`,
+			})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return configError{faults}
 }
 
 // jsonFault is one fault as check-config -o json prints it.

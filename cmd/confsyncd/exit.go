@@ -48,7 +48,7 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &wrongConfig), errors.As(err, &faults):
 		return exitConfig
-	case errors.Is(err, publisher.ErrRefused), errors.Is(err, agent.ErrRefused):
+	case errors.Is(err, publisher.ErrRefused), errors.Is(err, agent.ErrRefused), errors.Is(err, errDiffers):
 		return exitRefused
 	case errors.Is(err, publisher.ErrConflict), errors.Is(err, store.ErrLostRace):
 		return exitConflict

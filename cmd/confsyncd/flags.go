@@ -84,6 +84,7 @@ func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
 	o.flag("busy-files", "commit nothing while one of these exists (default .confsyncd-hold,.git/index.lock)", func(s *source) value { return into(&s.BusyFiles, "paths", words) })
 	o.flag("ignore", "patterns of what is not published (default .git/,*~,.*.sw?,4913,.#*,#*#)", func(s *source) value { return into(&s.Ignore, "patterns", words) })
 	o.flag("symlinks", "preserve or refuse (default preserve)", func(s *source) value { return into(&s.Symlinks, "word", text) })
+	o.flag("file-mode", "git: files are 0644 or 0755 by the owner's x, whatever the umask was (default as found)", func(s *source) value { return into(&s.FileMode, "word", text) })
 	o.flag("max-file-size", "hold back larger files (default 16MiB)", func(s *source) value { return into(&s.MaxFileSize, "size", config.ParseSize) })
 	o.flag("max-delete", "hold if more of the tree is gone at once (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
 	return o
@@ -96,7 +97,7 @@ func targetFlags(cmd *cobra.Command) *overrides[config.Target] {
 	cmd.Flags().Var(into(&o.dir, "path", absolute), "dir", "directory to write")
 	o.flag("paths", "patterns of what to take (default everything)", func(t *target) value { return into(&t.Paths, "patterns", words) })
 	o.flag("strip-prefix", "take this directory off the paths", func(t *target) value { return into(&t.StripPrefix, "path", text) })
-	o.flag("mode", "how a changeset is switched: files", func(t *target) value { return into(&t.Mode, "word", text) })
+	o.flag("mode", "what switches at once: files (each path) or tree (default files)", func(t *target) value { return into(&t.Mode, "word", text) })
 	o.flag("existing", "what to do with files that differ at first contact: refuse or replace (default refuse)", func(t *target) value { return into(&t.Existing, "word", text) })
 	o.flag("owner", "who owns what is written (default who runs this)", func(t *target) value { return into(&t.Owner, "name", text) })
 	o.flag("group", "group of what is written (default of who runs this)", func(t *target) value { return into(&t.Group, "name", text) })

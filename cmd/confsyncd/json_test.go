@@ -15,7 +15,32 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, object := range []any{pushed{}, pulled{}, previewed{}, status{}, tenantStatus{}, sourceStatus{}, targetStatus{}, process{}, accepted{}, jsonFault{}} {
+	for _, object := range []any{
+		pushed{},
+		pulled{},
+		previewed{},
+		status{},
+		tenantStatus{},
+		sourceStatus{},
+		targetStatus{},
+		process{},
+		accepted{},
+		jsonFault{},
+		commitFacts{},
+		shown{},
+		compared{},
+		sideFacts{},
+		differenceFacts{},
+		entryFacts{},
+		listed{},
+		listedEntry{},
+		contentOf{},
+		blamed{},
+		verified{},
+		verifiedTarget{},
+		deviation{},
+		verifiedTenant{},
+	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			if name != "" && !strings.Contains(string(doc), "`"+name+"`") {

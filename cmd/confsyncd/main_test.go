@@ -8,6 +8,7 @@
 // src" says enough. Beside testscript's own commands there are:
 //
 //	run CODE ARG...          run confsyncd, and demand that exit code
+//	person CODE ARG...       the same on a terminal, which is all standard output then
 //	until REGEXP ARG...      run it until its standard output matches
 //	daemon NAME ARG...       run it in the background; output goes to NAME.out and NAME.err
 //	end NAME [SIGNAL]        send the signal (TERM) and demand that it exits with 0
@@ -22,7 +23,8 @@
 //	etcd start|stop|wipe     an etcd of the script's own, always at the same address
 //
 // Contents of files never appear in a log, an error or a status. So that this is
-// checked everywhere, files in scripts hold the word CONTENT, and no output may.
+// checked everywhere, files in scripts hold the word CONTENT, and no output may; but for
+// those that show, diff and cat print.
 package main
 
 import (
@@ -66,7 +68,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"run": command, "until": until, "daemon": start, "end": end, "signal": send, "notify": listen, "silent": silent,
+			"run": command, "person": person, "until": until, "daemon": start, "end": end, "signal": send, "notify": listen, "silent": silent,
 			"await": await, "same": same, "tree": tree, "etcd": etcd,
 		},
 	})

@@ -76,11 +76,14 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, dryRu
 	if dryRun {
 		return firstError(about("pull", t.Tenant, t.Dir, a.preview(ctx, etcd, o)), etcd.Close())
 	}
+	bar := a.progress()
+	o.Progress = func(done, total int64) { bar.bytes("writing", done, total) }
 	var done *agent.Applied
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
 		done, err = agent.Pull(ctx, o)
 		return err
 	})
+	bar.end()
 	var conflict *install.Conflict
 	if errors.As(err, &conflict) {
 		a.listConflict(conflict)

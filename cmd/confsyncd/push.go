@@ -36,6 +36,7 @@ type pushFlags struct {
 	dryRun, takeOver bool
 	allow            []string
 	found, message   string
+	parent           *uint64
 }
 
 func (a *app) pushCommand() *cobra.Command {
@@ -44,7 +45,8 @@ func (a *app) pushCommand() *cobra.Command {
 		Short: "Publish once and exit",
 		Long: `Push commits the difference between a directory and the tenant, all of it or
 nothing, and exits: 0 also if there was nothing to commit, 5 if a guard or a path
-that cannot be published is in the way, 6 if the head is another publisher's.
+that cannot be published is in the way, 6 if the head is another publisher's, or
+not at the generation that --parent names.
 
 --dry-run lists what would be committed: + created, ~ changed, - deleted.`,
 		Args: arguments(),
@@ -55,6 +57,7 @@ that cannot be published is in the way, 6 if the head is another publisher's.
 	f.BoolVarP(&p.dryRun, "dry-run", "n", false, "say what would be committed")
 	f.BoolVar(&p.takeOver, "take-over", false, "publish over the head, whoever made it")
 	f.StringSliceVar(&p.allow, "allow", nil, "lift guards, once: delete, root, size")
+	f.Var(into(&p.parent, "generation", generation), "parent", "commit only if the head is at this generation, whoever made it; 0: if there is none")
 	f.StringVar(&p.found, "found", "", "ID:GEN: begin the history anew for agents of that tenant id at that generation")
 	f.StringVarP(&p.message, "message", "m", "", "message of the commit")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -82,7 +85,7 @@ func (a *app) push(ctx context.Context, c *config.Config, s config.Source, f pus
 	if o.Allow, err = allow(f.allow); err != nil {
 		return err
 	}
-	po := publisher.PushOptions{Message: f.message, DryRun: f.dryRun}
+	po := publisher.PushOptions{Parent: f.parent, Message: f.message, DryRun: f.dryRun}
 	if f.found != "" {
 		if po.Found, err = parseFound(f.found); err != nil {
 			return err
@@ -92,12 +95,15 @@ func (a *app) push(ctx context.Context, c *config.Config, s config.Source, f pus
 	if err != nil {
 		return err
 	}
+	bar := a.progress()
+	po.Progress = func(done, total int64) { bar.bytes("sending", done, total) }
 	begin := time.Now()
 	var commit *publisher.Commit
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
 		commit, err = p.Push(ctx, po)
 		return err
 	})
+	bar.end()
 	if errors.Is(err, scan.ErrRootMissing) {
 		err = fmt.Errorf("%w: %w; nothing is deleted: put the directory back, mount it, or correct --dir", publisher.ErrRefused, err)
 	}
@@ -122,6 +128,14 @@ func allow(words []string) (publisher.Allow, error) {
 		}
 	}
 	return a, nil
+}
+
+func generation(s string) (*uint64, error) {
+	g, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no generation; write a number such as 42, or 0 for a tenant without a commit", s)
+	}
+	return &g, nil
 }
 
 func parseFound(s string) (*diff.Position, error) {

@@ -25,6 +25,8 @@ const inSync = "in_sync"
 // status is what status prints with -o json.
 type status struct {
 	Endpoints string         `json:"endpoints"`
+	Version   string         `json:"etcd_version,omitempty"` // of the server that answered
+	Warning   string         `json:"warning,omitempty"`
 	Tenants   []tenantStatus `json:"tenants"`
 	Sources   []sourceStatus `json:"sources"`
 	Targets   []targetStatus `json:"targets"`
@@ -131,6 +133,11 @@ func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) 
 	for i := range s.Targets {
 		s.Targets[i].compare(s.Tenants)
 	}
+	if _, failing := etcd.Failing(); failing == nil && len(s.Tenants) > 0 {
+		if s.Version, _ = etcd.ServerVersion(ctx); s.Version != "" { // that it is not told is no failure
+			s.Warning = store.Outdated(s.Version)
+		}
+	}
 	return s, err
 }
 
@@ -150,23 +157,15 @@ func (a *app) tenants(s *status) []string {
 	return slices.Compact(names)
 }
 
-func tenantState(ctx context.Context, s *store.Store) (tenantStatus, error) {
-	var pace store.Backoff
-	for {
-		view, err := s.View(ctx)
-		if err == nil {
-			err = view.Err
+func tenantState(ctx context.Context, s *store.Store) (t tenantStatus, err error) {
+	err = s.WithHead(ctx, func(view store.View) (err error) {
+		if view.Err != nil || view.Head == nil {
+			return view.Err
 		}
-		if err == nil && view.Head == nil {
-			return tenantStatus{}, nil
-		}
-		if err == nil {
-			return headState(ctx, s, view)
-		}
-		if !store.Temporary(err) || pace.Wait(ctx) != nil {
-			return tenantStatus{}, err
-		}
-	}
+		t, err = headState(ctx, s, view)
+		return err
+	})
+	return t, err
 }
 
 func headState(ctx context.Context, s *store.Store, view store.View) (tenantStatus, error) {

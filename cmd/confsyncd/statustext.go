@@ -15,6 +15,9 @@ func (a *app) printStatus(s *status) error {
 		return a.printf("no tenant, source or target is known here; give --tenant, or write the configuration file\n")
 	}
 	var b strings.Builder
+	if s.Warning != "" {
+		fmt.Fprintf(&b, "warning    %s\n", s.Warning)
+	}
 	for _, t := range s.Tenants {
 		t.text(&b)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -28,9 +29,13 @@ func (r *replay) finish(ctx context.Context, began time.Time) error {
 	fmt.Printf("generations  %d, %d of them pushed past the deletion guard\n", r.generation, r.pushes)
 	fmt.Printf("files        %d at the end, identical after every step\n", r.tree.files())
 	fmt.Printf("etcd         %d bytes in use\n", size)
-	slices.Sort(r.latencies)
+	slices.SortFunc(r.latencies, func(a, b latency) int { return cmp.Compare(a.Duration, b.Duration) })
 	fmt.Printf("latency      p50 %v, p99 %v, max %v: from the end of a step's edits to an identical target, pushes aside\n",
 		r.percentile(50), r.percentile(99), r.percentile(100))
+	if n := len(r.latencies); n > 0 {
+		slowest := r.latencies[n-1]
+		fmt.Printf("slowest      step %d, commit %.12s\n", slowest.step, slowest.commit)
+	}
 	fmt.Printf("duration     %v\n", time.Since(began).Round(100*time.Millisecond))
 	return nil
 }

@@ -167,7 +167,7 @@ func TestPercentile(t *testing.T) {
 		t.Errorf("of nothing: %v", got)
 	}
 	for i := range 200 {
-		r.latencies = append(r.latencies, time.Duration(i+1)*time.Millisecond)
+		r.latencies = append(r.latencies, latency{Duration: time.Duration(i+1) * time.Millisecond})
 	}
 	for p, want := range map[int]time.Duration{50: 100, 99: 198, 100: 200} {
 		if got := r.percentile(p); got != want*time.Millisecond {

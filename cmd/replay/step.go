@@ -26,7 +26,14 @@ type replay struct {
 	generation uint64 // that led to it
 
 	steps, idle, pushes int
-	latencies           []time.Duration
+	latencies           []latency
+}
+
+// latency is how long a step's edits took to reach the target.
+type latency struct {
+	time.Duration
+	step   int // counted from 1
+	commit string
 }
 
 // step makes the source equal commit, and returns when the target is identical and
@@ -55,16 +62,19 @@ func (r *replay) step(ctx context.Context, number int, commit string) error {
 		r.idle++
 		return r.expectNothing(ctx)
 	}
-	pushed, err := r.await(ctx, paths, released)
+	pushed, took, err := r.await(ctx, paths, released)
 	if err != nil {
 		return err
+	}
+	if !pushed { // A push waits for us.
+		r.latencies = append(r.latencies, latency{took, number + 1, commit})
 	}
 	return r.expectOne(ctx, pushed)
 }
 
 // await waits until the target equals the tree: first at paths, then everywhere. It
-// reports whether a guard had to be lifted.
-func (r *replay) await(ctx context.Context, paths []string, since time.Time) (pushed bool, err error) {
+// reports whether a guard had to be lifted, and how long it took.
+func (r *replay) await(ctx context.Context, paths []string, since time.Time) (pushed bool, took time.Duration, err error) {
 	asked := false
 	for {
 		paths = r.pending(paths)
@@ -72,36 +82,33 @@ func (r *replay) await(ctx context.Context, paths []string, since time.Time) (pu
 		if len(paths) == 0 {
 			different, err := r.target.differences(r.tree)
 			if err != nil {
-				return pushed, err
+				return pushed, 0, err
 			}
 			if len(different) == 0 {
-				if !pushed { // A push waits for us.
-					r.latencies = append(r.latencies, at.Sub(since))
-				}
-				return pushed, nil
+				return pushed, at.Sub(since), nil
 			}
 			for p := range different {
 				paths = append(paths, p)
 			}
 		}
 		if err := r.services.alive(); err != nil {
-			return pushed, err
+			return pushed, 0, err
 		}
 		if time.Since(since) > r.timeout {
 			different, err := r.target.differences(r.tree)
 			if err != nil {
-				return pushed, err
+				return pushed, 0, err
 			}
-			return pushed, fmt.Errorf("the target is another after %v: %s", r.timeout, list(different))
+			return pushed, 0, fmt.Errorf("the target is another after %v: %s", r.timeout, list(different))
 		}
 		if !asked && time.Since(since) > guardAfter && !r.services.commits.any() {
 			asked = true
 			if pushed, err = r.liftGuard(ctx); err != nil {
-				return pushed, err
+				return pushed, 0, err
 			}
 		}
 		if err := sleep(ctx, pollInterval); err != nil {
-			return pushed, err
+			return pushed, 0, err
 		}
 	}
 }

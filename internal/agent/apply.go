@@ -46,7 +46,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, err
 	}
 	a.refused = nil
-	result, err := a.target.Apply(ctx, plan, version)
+	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
 		a.refused, a.refusedAt = version, a.target.State().Position
 	}
@@ -125,8 +125,9 @@ func (o Options) explain(err error) error {
 	case errors.As(err, &conflict) && o.ReplaceExisting:
 		return refuse(err, "move them away")
 	case errors.As(err, &conflict):
-		return refuse(err, `move them away, make them equal, or set existing = "replace" (or stop the agent and pull --existing replace): what is replaced is kept under .confsyncd/kept`)
-	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested):
+		return refuse(err, `move them away, make them equal, or set existing = "replace" (or stop the agent and pull --existing replace): what is replaced is kept`)
+	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested),
+		errors.Is(err, install.ErrUnswitchable):
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	return err

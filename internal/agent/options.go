@@ -22,6 +22,8 @@ type Options struct {
 	Paths []string
 	// StripPrefix is taken off the selected paths; it ends with a slash.
 	StripPrefix string
+	// Mode says what of the target switches at once; empty is path by path.
+	Mode install.Mode
 	// UID and GID own what is written; -1 leaves it to who runs the agent.
 	UID, GID int
 	// FileMode is the mode of all files, nil for as published.
@@ -37,6 +39,9 @@ type Options struct {
 	// Beat is called, if it is set, whenever the agent is not stuck: at least every
 	// ten seconds, but for the time that a single system call takes.
 	Beat func()
+	// Progress is told, if it is set, how many bytes of the contents of the apply in hand
+	// were staged.
+	Progress func(done, total int64)
 	// Status is called, if it is set, with what the target is at, whenever the agent
 	// has looked.
 	Status func(Status)

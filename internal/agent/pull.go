@@ -138,5 +138,5 @@ func headTwice(ctx context.Context, o Options, do func(store.View) error) error 
 }
 
 func (o Options) installOptions() install.Options {
-	return install.Options{Dir: o.Dir, UID: o.UID, GID: o.GID, ReplaceExisting: o.ReplaceExisting, Beat: o.Beat, Log: o.Log.With("tenant", o.Tenant)}
+	return install.Options{Dir: o.Dir, Mode: o.Mode, UID: o.UID, GID: o.GID, ReplaceExisting: o.ReplaceExisting, Beat: o.Beat, Log: o.Log.With("tenant", o.Tenant)}
 }

@@ -20,6 +20,10 @@ const (
 	damagedAgain = 15 * time.Second // damage may have been mended without a new head
 	beatEvery    = 5 * time.Second
 	never        = time.Duration(-1)
+
+	// Old trees are removed in pieces, so that no apply waits long for one.
+	tidyEvery = time.Second
+	tidyPiece = 50 * time.Millisecond
 )
 
 // Agent keeps one target equal to its tenant. It is for one call of Run.
@@ -66,12 +70,19 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	tidy := time.NewTimer(tidyEvery)
+	defer tidy.Stop()
 	for {
 		a.options.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-beat.C:
+			continue
+		case <-tidy.C:
+			if wait := a.tidy(); wait != never {
+				tidy.Reset(wait)
+			}
 			continue
 		case <-a.verify:
 		case <-feed.Changed():
@@ -185,6 +196,18 @@ func (a *Agent) reread(ctx context.Context) {
 	if view, err := a.options.Store.View(ctx); err == nil {
 		a.view = view
 	}
+}
+
+// tidy removes a piece of what switches of the whole tree have left, and returns when to
+// remove the next.
+func (a *Agent) tidy() time.Duration {
+	if a.options.Mode != install.Tree {
+		return never
+	}
+	if a.applier.target != nil && a.applier.target.Tidy(tidyPiece) == 0 {
+		return tidyPiece // Whoever waits for the loop has as much of it.
+	}
+	return tidyEvery
 }
 
 func (a *Agent) openTarget() error {

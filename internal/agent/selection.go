@@ -9,6 +9,10 @@ import (
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
+// Select returns the part of a tenant's tree that the target takes, as it is to stand
+// there.
+func (o Options) Select(all diff.Tree) (diff.Tree, error) { return o.selects(all) }
+
 // selects returns the part of a tenant's tree that the target takes, by path in the
 // target and with the modes that it gets there.
 //

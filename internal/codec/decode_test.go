@@ -421,6 +421,16 @@ func TestRecordThatBreaksARule(t *testing.T) {
 		alter(c)
 		return list(c)
 	}
+	patched := func(alter func(*wirepb.Change)) *wirepb.List {
+		c := file("a", 4000)
+		c.Content = &wirepb.Content{Patch: &wirepb.Patch{Base: bytes.Repeat([]byte{2}, 32), Frame: []byte("frame")}}
+		alter(c)
+		return inPacks(c)
+	}
+	patchInPacks := func(c *wirepb.Change, size, offset uint64) {
+		c.Content.Packs, c.Content.Offset = []uint32{0, 1}, offset
+		c.Content.Patch.Frame, c.Content.Patch.Size = nil, size
+	}
 	const maxSize = MaxFileSize
 	tests := []struct {
 		name string
@@ -465,7 +475,22 @@ func TestRecordThatBreaksARule(t *testing.T) {
 		{"content longer than its size", with(whole("a", "123"), func(c *wirepb.Change) { c.Size = 2 }), ErrDamaged},
 		{"content here at an offset", with(whole("a", "1"), func(c *wirepb.Change) { c.Content.Offset = 1 }), ErrDamaged},
 		{"content both here and in packs", with(whole("a", "1"), func(c *wirepb.Change) { c.Content.Packs = []uint32{0} }), ErrDamaged},
-		{"a patch", with(file("a", 1), func(c *wirepb.Change) { c.Content = &wirepb.Content{Patch: &wirepb.Patch{Base: hash}} }), ErrNewer},
+
+		{"a patch", patched(func(*wirepb.Change) {}), nil},
+		{"a patch in packs", patched(func(c *wirepb.Change) { patchInPacks(c, 2500, 500) }), nil},
+		{"a patch in packs that it does not fill", patched(func(c *wirepb.Change) { patchInPacks(c, 1, 999) }), ErrDamaged},
+		{"a patch beyond its packs", patched(func(c *wirepb.Change) { patchInPacks(c, 2501, 500) }), ErrDamaged},
+		{"a patch of a size that overflows", patched(func(c *wirepb.Change) { patchInPacks(c, math.MaxUint64, 500) }), ErrDamaged},
+		{"a patch both here and in packs", patched(func(c *wirepb.Change) { c.Content.Packs = []uint32{0} }), ErrDamaged},
+		{"a patch with its size beside the frame", patched(func(c *wirepb.Change) { c.Content.Patch.Size = 5 }), ErrDamaged},
+		{"a patch without frame", patched(func(c *wirepb.Change) { c.Content.Patch.Frame = nil }), ErrDamaged},
+		{"a patch at an offset", patched(func(c *wirepb.Change) { c.Content.Offset = 1 }), ErrDamaged},
+		{"a patch without base", patched(func(c *wirepb.Change) { c.Content.Patch.Base = nil }), ErrDamaged},
+		{"a patch of its own result", patched(func(c *wirepb.Change) { c.Content.Patch.Base = c.Hash }), ErrDamaged},
+		{"a patch as long as its result", patched(func(c *wirepb.Change) { c.Size = 5 }), ErrDamaged},
+		{"a patch beside the whole", patched(func(c *wirepb.Change) { c.Content.Whole = make([]byte, c.Size) }), ErrDamaged},
+		{"a patch of a symlink", patched(func(c *wirepb.Change) { c.Kind, c.Mode, c.Size = 3, 0, 100 }), ErrDamaged},
+		{"a patch of an empty file", patched(func(c *wirepb.Change) { c.Size = 0 }), ErrDamaged},
 
 		{"a whole pack", inPacks(packed(1000, 0, 0)), nil},
 		{"the end of a pack", inPacks(packed(1, 999, 0)), nil},
@@ -510,6 +535,9 @@ func TestWholeTreeTellsWhereEveryContentLies(t *testing.T) {
 	for name, changes := range map[string][]Change{
 		"a content that came before": {{Path: "a", New: textFile("x")}},
 		"a deletion":                 {{Path: "a"}},
+		"a patch": {{Path: "a", New: textFile("a new content"), Content: Content{
+			Patch: &Patch{Base: numbered(9), Frame: []byte("frame"), Size: 5},
+		}}},
 	} {
 		list := &wirepb.List{Changes: wireChanges(t, changes)}
 		t.Run("record with "+name, func(t *testing.T) {

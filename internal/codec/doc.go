@@ -9,6 +9,8 @@
 //
 // Contents lie in their own record or in packs. A record may leave one out that came
 // before: in the parent's tree, or in a record since the newest keyframe or founding.
+// Of a file it may hold a patch instead, made of such a content: a zstd frame with that
+// one as raw dictionary.
 //
 // Decoding is bounded: no input makes a reader allocate more than the envelope
 // declares, and no envelope may declare more than the limits in this package. What

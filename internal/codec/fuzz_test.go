@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -63,7 +64,7 @@ func FuzzHead(f *testing.F) {
 // The commit id is that of the stored bytes, which another encoder may make
 // differently; the table of packs may name some that nothing lies in.
 func FuzzRecord(f *testing.F) {
-	fuzz(f, kindRecord, []string{"record_small", "record_packs", "record_founding", "record_parts"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
+	fuzz(f, kindRecord, []string{"record_small", "record_packs", "record_patches", "record_founding", "record_parts"}, func(t *testing.T, c *Coder, d decoded) ([]byte, bool) {
 		r := d.fields.(*Record)
 		if len(r.List.Parts) > 0 {
 			return nil, false
@@ -146,5 +147,34 @@ func FuzzPack(f *testing.F) {
 			t.Fatal("the content is another one")
 		}
 		return nil, false
+	})
+}
+
+// Whatever a frame holds, it makes the declared number of bytes or is refused; and what
+// a patch was made for comes back.
+func FuzzPatch(f *testing.F) {
+	f.Add([]byte(goldenBase()), goldenFrame(f), int64(len(goldenResult())))
+	f.Add([]byte{}, goldenFrame(f), int64(len(goldenResult())))
+	f.Add([]byte(goldenBase()), []byte(goldenResult()), int64(1))
+	for _, b := range [][]byte{claim(1000), claim(MaxFileSize), streamed(23, 3), streamed(27, 1), frame(f, []byte(goldenResult()))} {
+		f.Add([]byte(goldenBase()), b, int64(1000))
+	}
+	c := NewCoder()
+	f.Fuzz(func(t *testing.T, base, frame []byte, size int64) {
+		size %= 1 << 20
+		result, err := DecodePatch(base, frame, size)
+		if err == nil && int64(len(result)) != size {
+			t.Fatalf("%d bytes, want %d", len(result), size)
+		}
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("callers do not know the error %v", err)
+		}
+		again, ok := c.EncodePatch(base, frame)
+		if !ok {
+			return
+		}
+		if got, err := DecodePatch(base, again, int64(len(frame))); err != nil || !bytes.Equal(got, frame) {
+			t.Fatalf("the content is another one: %v", err)
+		}
 	})
 }

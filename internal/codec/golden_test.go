@@ -99,6 +99,52 @@ func goldenRecordPacks() *Record {
 	return r
 }
 
+// goldenBase and goldenResult are what the golden patch leads from and to.
+func goldenBase() string {
+	var s strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&s, "server_%02d = 10.0.%d.%d:%d\n", i, i%7, i*i%251, 8000+i)
+	}
+	return s.String()
+}
+
+func goldenResult() string {
+	return strings.Replace(goldenBase(), "server_30 = ", "server_30 = backup ", 1)
+}
+
+// goldenFrame is a zstd frame, whose bytes may differ between versions of the library.
+func goldenFrame(t testing.TB) []byte {
+	t.Helper()
+	file := filepath.Join(goldenDir, "patch_frame")
+	if *update {
+		frame, ok := NewCoder().EncodePatch([]byte(goldenBase()), []byte(goldenResult()))
+		if !ok {
+			t.Fatal("no patch")
+		}
+		if err := os.WriteFile(file, frame, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func goldenRecordPatches(t testing.TB) *Record {
+	frame := goldenFrame(t)
+	p := goldenPacks()
+	base := diff.Sum([]byte(goldenBase()))
+	r := record(
+		Change{Path: "inline", New: textFile(goldenResult()), Content: Content{Patch: &Patch{Base: base, Frame: frame, Size: int64(len(frame))}}},
+		Change{Path: "packed", New: diff.Entry{Kind: diff.File, Mode: 0o600, Size: 9000, Hash: numbered(1)}, Content: Content{Packs: p[1:], Offset: 500, Patch: &Patch{Base: base, Size: 2500}}},
+		whole("whole", "here"),
+	)
+	r.List.Packs = p[1:]
+	return r
+}
+
 func goldenRecordFounding() *Record {
 	r := record(directory("etc"), whole("etc/a.conf", "listen = 80\n"))
 	r.Founding, r.Parent, r.Keyframe, r.List.whole = true, diff.Hash{}, KeyframeRef{}, true
@@ -327,6 +373,7 @@ func TestGoldenRecord(t *testing.T) {
 	}{
 		"record_small":    {goldenRecordSmall(), "5e41b604ed0ee9bc08b9c072f803c65cfb1681f0dfa059562259af078e625f36"},
 		"record_packs":    {goldenRecordPacks(), "6e62ba29ec3c26dd871ee913948989c3bd4eaf52bd661b58c81ccd08648df891"},
+		"record_patches":  {goldenRecordPatches(t), "58224a76cd6a4cc85893e95f07c0228f4e1e878af0e0200bfc193af218171d8d"},
 		"record_founding": {goldenRecordFounding(), "e3344f64c9509a9bc2a7a564024b13e937d7d72ccde6cf87c0bcd803054d522d"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -413,4 +460,14 @@ func TestGoldenPack(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantEqual(t, string(got), want)
+}
+
+// What was made of a base once must be made of it for ever.
+func TestGoldenPatch(t *testing.T) {
+	frame := goldenFrame(t)
+	got, err := DecodePatch([]byte(goldenBase()), frame, int64(len(goldenResult())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantEqual(t, string(got), goldenResult())
 }

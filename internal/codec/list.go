@@ -31,19 +31,23 @@ type Change struct {
 	Content Content // where New's content lies; zero if that is known, or it has none
 }
 
-// Content tells where the bytes of a file or symlink lie: here, or in packs. The
-// zero Content of an entry with a size says that they came before: the parent's tree
-// holds them, or a record since the newest keyframe or founding; they are found by
-// their hash. So a move costs no bytes. Keyframes and foundings, before which nothing
-// came, tell it of every content.
+// Content tells where the bytes of a file or symlink lie: here, or in packs, or what
+// patch makes a file's of another content. The zero Content of an entry with a size
+// says that they came before: the parent's tree holds them, or a record since the
+// newest keyframe or founding; they are found by their hash. So a move costs no bytes.
+// Keyframes and foundings, before which nothing came, tell of every content where it
+// lies whole.
 type Content struct {
 	Whole  []byte
 	Packs  []PackRef // a run of packs
 	Offset int64     // in the first of them, decompressed, in bytes
+	// Patch, if it is set, says that what lies in Packs, or here in Patch.Frame, is to
+	// be given to DecodePatch.
+	Patch *Patch
 }
 
 // IsZero reports whether c tells no place.
-func (c Content) IsZero() bool { return len(c.Whole) == 0 && len(c.Packs) == 0 }
+func (c Content) IsZero() bool { return len(c.Whole) == 0 && len(c.Packs) == 0 && c.Patch == nil }
 
 // List is the changes of a record or keyframe, in the order of diff.ComparePaths.
 type List struct {
@@ -108,8 +112,14 @@ func (ch *Change) fits(whole bool) error {
 		return fmt.Errorf("deletion of %q from a whole tree", ch.Path)
 	case whole && ch.New.Size > 0 && ch.Content.IsZero():
 		return fmt.Errorf("no content for %q in a whole tree", ch.Path)
+	case ch.Content.Patch == nil:
+		return nil
+	case whole:
+		return fmt.Errorf("a patch for %q in a whole tree", ch.Path)
+	case ch.New.Kind != diff.File:
+		return fmt.Errorf("a patch for the %v %q", ch.New.Kind, ch.Path)
 	}
-	return nil
+	return ch.Content.Patch.fits(ch)
 }
 
 // changeToWire encodes ch; packs that are new to the list get a place in it.
@@ -122,7 +132,7 @@ func changeToWire(ch *Change, list *wirepb.List, places map[PackRef]uint32) *wir
 	if ch.New.Size == 0 || ch.Content.IsZero() {
 		return m
 	}
-	m.Content = &wirepb.Content{Whole: ch.Content.Whole, Offset: uint64(ch.Content.Offset)}
+	m.Content = &wirepb.Content{Whole: ch.Content.Whole, Offset: uint64(ch.Content.Offset), Patch: ch.Content.Patch.toWire()}
 	for _, ref := range ch.Content.Packs {
 		place, ok := places[ref]
 		if !ok {
@@ -212,27 +222,38 @@ func (l *List) content(m *wirepb.Change, f *fields) Content {
 		return Content{} // it came before; see fits
 	}
 	f.check(m.Size > 0, "content for %q of 0 bytes", m.Path)
+	c, size := Content{}, m.Size
 	if w.Patch != nil {
-		f.fail(fmt.Errorf("%w: %q comes as a patch, which this confsyncd cannot read: upgrade it", ErrNewer, m.Path))
-		return Content{}
+		c.Patch = patchFromWire(w.Patch, f)
+		size = uint64(c.Patch.Size)
+		f.check(len(w.Whole) == 0, "content of %q both whole and as a patch", m.Path)
 	}
-	if len(w.Packs) == 0 {
-		f.check(uint64(len(w.Whole)) == m.Size && w.Offset == 0, "%d bytes of content for %q of %d bytes", len(w.Whole), m.Path, m.Size)
-		return Content{Whole: w.Whole}
+	switch {
+	case len(w.Packs) > 0:
+		l.inPacks(&c, w, m.Path, size, f)
+	case c.Patch != nil:
+		f.check(w.Offset == 0 && len(c.Patch.Frame) > 0, "a patch for %q without a frame", m.Path)
+	default:
+		f.check(uint64(len(w.Whole)) == size && w.Offset == 0, "%d bytes of content for %q of %d bytes", len(w.Whole), m.Path, size)
+		c.Whole = w.Whole
 	}
-	f.check(len(w.Whole) == 0, "content of %q both here and in packs", m.Path)
-	c := Content{Offset: int64(w.Offset), Packs: l.run(w.Packs, m.Path, f)}
+	return c
+}
+
+// inPacks reads where in packs the size bytes lie that c tells of.
+func (l *List) inPacks(c *Content, w *wirepb.Content, path []byte, size uint64, f *fields) {
+	f.check(len(w.Whole) == 0 && len(w.GetPatch().GetFrame()) == 0, "content of %q both here and in packs", path)
+	c.Offset, c.Packs = int64(w.Offset), l.run(w.Packs, path, f)
 	if len(c.Packs) == 0 {
-		return Content{}
+		return
 	}
 	var held uint64
 	for _, ref := range c.Packs {
 		held += uint64(ref.Size)
 	}
 	first, last := uint64(c.Packs[0].Size), uint64(c.Packs[len(c.Packs)-1].Size)
-	f.check(w.Offset < first && m.Size <= held-w.Offset, "content of %q beyond its packs", m.Path)
-	f.check(w.Offset+m.Size > held-last, "content of %q in fewer packs than it names", m.Path)
-	return c
+	f.check(w.Offset < first && size <= held-w.Offset, "content of %q beyond its packs", path)
+	f.check(w.Offset+size > held-last, "content of %q in fewer packs than it names", path)
 }
 
 // run returns the packs at the given places. Neighbours in the table share its

@@ -63,6 +63,7 @@ type Source struct {
 	BusyFiles   []string // relative paths
 	Ignore      []string // patterns
 	Symlinks    string   // "preserve" or "refuse"
+	FileMode    string   // "git", or empty: as found
 	MaxFileSize int64    // bytes
 	MaxDelete   float64  // share of the tree, 0 to 1
 
@@ -75,7 +76,7 @@ type Target struct {
 	Dir         string   // absolute and clean
 	Paths       []string // patterns; nil selects everything
 	StripPrefix string   // relative directory with one trailing slash, or empty
-	Mode        string   // "files"
+	Mode        string   // "files" or "tree"
 	Existing    string   // "refuse" or "replace"
 	Owner       string   // name or number; empty: who runs the agent
 	Group       string   // name or number; empty: who runs the agent

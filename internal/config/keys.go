@@ -57,6 +57,7 @@ func (s *Source) keys() []key {
 		{"busy_files", list(&s.BusyFiles, relativePath)},
 		{"ignore", list(&s.Ignore, ignorePattern)},
 		{"symlinks", text(&s.Symlinks, oneOf("preserve", "refuse"))},
+		{"file_mode", text(&s.FileMode, oneOf("git", ""))},
 		{"max_file_size", size(&s.MaxFileSize, fileSize)},
 		{"max_delete", percent(&s.MaxDelete, share)},
 	}
@@ -68,7 +69,7 @@ func (t *Target) keys() []key {
 		{"dir", text(&t.Dir, directory)},
 		{"paths", list(&t.Paths, pathPattern)},
 		{"strip_prefix", text(&t.StripPrefix, optional(stripPrefix))},
-		{"mode", text(&t.Mode, oneOf("files"))},
+		{"mode", text(&t.Mode, oneOf("files", "tree"))},
 		{"existing", text(&t.Existing, oneOf("refuse", "replace"))},
 		{"owner", text(&t.Owner, optional(printable))},
 		{"group", text(&t.Group, optional(printable))},

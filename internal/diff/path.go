@@ -15,9 +15,19 @@ const (
 // keeps there. No tree may hold a component of that name.
 const OwnName = ".confsyncd"
 
+// SiblingName returns the name of the directory beside a target of that name that
+// holds what confsyncd itself keeps of one that is switched as a whole. No tree may
+// hold a component that is such a name.
+func SiblingName(name string) string { return "." + name + OwnName }
+
+// IsSiblingName reports whether name is one that SiblingName returns.
+func IsSiblingName(name string) bool {
+	return len(name) > len(SiblingName("")) && name[0] == '.' && strings.HasSuffix(name, OwnName)
+}
+
 // CheckPath returns an error that wraps ErrPath unless p may stand in a tree: a
 // relative path of 1 to MaxPath bytes, whose components are 1 to MaxName bytes
-// long, without NUL, and none of which is ".", ".." or OwnName.
+// long, without NUL, and none of which is ".", "..", OwnName or a sibling's name.
 func CheckPath(p string) error {
 	if p == "" {
 		return fmt.Errorf("%w: empty", ErrPath)
@@ -45,7 +55,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: component of %d bytes, at most %d are allowed", ErrPath, len(name), MaxName)
 	case strings.ContainsAny(name, "/\x00"):
 		return fmt.Errorf("%w: component %q holds a slash or NUL", ErrPath, name)
-	case name == OwnName:
+	case name == OwnName, IsSiblingName(name):
 		return fmt.Errorf("%w: the name %q is confsyncd's own", ErrPath, name)
 	}
 	return nil

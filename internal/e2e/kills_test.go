@@ -19,12 +19,13 @@ import (
 
 // TestKills kills publisher and agent again and again while files are edited.
 func TestKills(t *testing.T) {
-	t.Run("edits of all kinds", func(t *testing.T) { t.Parallel(); testKills(t, false) })
-	t.Run("files become directories and back", func(t *testing.T) { t.Parallel(); testKills(t, true) })
+	t.Run("edits of all kinds", func(t *testing.T) { t.Parallel(); testKills(t, "files", false) })
+	t.Run("files become directories and back", func(t *testing.T) { t.Parallel(); testKills(t, "files", true) })
+	t.Run("the whole tree at once", func(t *testing.T) { t.Parallel(); testKills(t, "tree", true) })
 }
 
-func testKills(t *testing.T, kinds bool) {
-	v := newVictims(t)
+func testKills(t *testing.T, mode string, kinds bool) {
+	v := newVictims(t, mode)
 	v.w.kinds = kinds
 	v.whileEditing(v.kill...)
 	took := v.recovers()
@@ -37,7 +38,7 @@ func testKills(t *testing.T, kinds bool) {
 func TestStorm(t *testing.T) {
 	skipLong(t)
 	t.Parallel()
-	v := newVictims(t)
+	v := newVictims(t, "files")
 	v.whileEditing(append(v.kill, v.rewind)...)
 	took := v.recovers()
 	t.Logf("seed %d: %d kills each of three, %d foundings, %s, equal %.2f s after the last edit",
@@ -56,7 +57,7 @@ type victims struct {
 	saved          int                      // copies of etcd's data
 }
 
-func newVictims(t *testing.T) *victims {
+func newVictims(t *testing.T, mode string) *victims {
 	t.Helper()
 	v := &victims{lab: newLab(t), t: t, seed: seed(t)}
 	v.source, v.target = v.host(t, "kills", "source"), v.host(t, "kills", "target")
@@ -71,7 +72,7 @@ func newVictims(t *testing.T) *victims {
 	publish := func() error {
 		return v.source.start("publish", "--settle", "5ms", "--max-delay", "50ms", "--max-delete", "100%")
 	}
-	agent := func() error { return v.target.start("agent") }
+	agent := func() error { return v.target.start("agent", "--mode", mode) }
 	if err := errors.Join(publish(), agent()); err != nil {
 		t.Fatal(err)
 	}

@@ -38,6 +38,7 @@ type host struct {
 	tenant string
 	dir    string // source or target
 	state  string
+	via    string   // endpoint that it knows the etcd by
 	log    string   // of its daemon
 	daemon *process // nil while none runs
 }
@@ -46,7 +47,10 @@ type host struct {
 func (l *lab) host(t testing.TB, tenant, name string) *host {
 	t.Helper()
 	base := filepath.Join(l.dir, tenant+"-"+name)
-	h := &host{lab: l, tenant: tenant, dir: filepath.Join(base, "dir"), state: filepath.Join(base, "state"), log: filepath.Join(base, "log")}
+	h := &host{
+		lab: l, tenant: tenant, dir: filepath.Join(base, "dir"), state: filepath.Join(base, "state"), via: l.etcd.endpoint(),
+		log: filepath.Join(base, "log"),
+	}
 	if err := os.MkdirAll(h.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +64,7 @@ func (l *lab) host(t testing.TB, tenant, name string) *host {
 
 // global are the arguments that all subcommands take.
 func (h *host) global(more ...string) []string {
-	return append([]string{"--config", h.lab.config, "--endpoints", h.lab.etcd.endpoint(), "--state-dir", h.state, "--log-format", "json"}, more...)
+	return append([]string{"--config", h.lab.config, "--endpoints", h.via, "--state-dir", h.state, "--log-format", "json"}, more...)
 }
 
 // start starts the host's daemon.

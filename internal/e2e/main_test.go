@@ -19,6 +19,8 @@ var (
 	outageFlag = flag.Duration("outage", 2*time.Second, "how long etcd is away")
 	seedFlag   = flag.Uint64("seed", 0, "seed of what is edited and when is killed; 0: a new one")
 
+	switchesFlag = flag.Int("switches", 50, "how often the whole tree is switched under a reader")
+
 	program string // path of the confsyncd that is tested
 )
 

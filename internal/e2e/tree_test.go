@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/confsyncd/confsyncd/internal/install"
 )
 
 // own is what an agent keeps for itself in a target.
@@ -120,12 +122,12 @@ func stamps(dir string) (map[string]syscall.Stat_t, error) {
 func leftovers(target string) error {
 	var errs []error
 	for _, sub := range []string{"stage", "kept"} {
-		entries, err := os.ReadDir(filepath.Join(target, own, sub))
+		entries, err := os.ReadDir(filepath.Join(install.ControlDir(target), sub))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			errs = append(errs, err)
 		}
 		for _, e := range entries {
-			errs = append(errs, fmt.Errorf("left over: %s/%s/%s", own, sub, e.Name()))
+			errs = append(errs, fmt.Errorf("left over: %s/%s", sub, e.Name()))
 		}
 	}
 	return errors.Join(errs...)

@@ -25,21 +25,14 @@ type acceptance struct {
 // given position or one of the same tenant id after it. It needs no lock. The error
 // wraps journal.ErrNone if the target has no journal: then there is nothing to accept.
 func Accept(dir string, at diff.Position) error {
-	if _, _, err := ReadState(dir); err != nil && !errors.Is(err, journal.ErrDamaged) {
+	if err := installed(dir); err != nil {
 		return err
 	}
-	own, err := os.OpenRoot(filepath.Join(dir, diff.OwnName))
-	if err != nil {
-		return fmt.Errorf("accept: %w", err)
-	}
 	b, err := json.Marshal(acceptance{Tenant: at.Tenant.String(), Generation: at.Generation})
-	if err == nil {
-		err = writeDurably(own, acceptName, append(b, '\n'))
+	if err != nil {
+		return err
 	}
-	if err = errors.Join(err, own.Close()); err != nil {
-		return fmt.Errorf("accept: %w", err)
-	}
-	return nil
+	return writeControl(dir, acceptName, append(b, '\n'))
 }
 
 // writeDurably puts a file of that name in dir. Everyone may read it: the agent need
@@ -71,34 +64,30 @@ func writeDurably(dir *os.Root, name string, b []byte) error {
 // Accepted returns the tenant id and the least generation that an operator lets the
 // target go on from, nil if there is none.
 func (t *Target) Accepted() (*diff.Position, error) {
-	if t.own == nil {
-		return nil, nil
-	}
-	b, err := t.ownRoot.ReadFile(acceptName)
+	path := filepath.Join(ControlDir(t.o.Dir), acceptName)
+	b, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, t.fault("read", diff.OwnName+"/"+acceptName, err)
+		return nil, fmt.Errorf("read the control file: %w", err)
 	}
 	var a acceptance
 	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+		return nil, fmt.Errorf("read the control file %q: %w", path, err)
 	}
 	id, err := diff.ParseTenantID(a.Tenant)
 	if err != nil {
-		return nil, fmt.Errorf("read %q: %w", filepath.Join(t.o.Dir, diff.OwnName, acceptName), err)
+		return nil, fmt.Errorf("read the control file %q: %w", path, err)
 	}
 	return &diff.Position{Tenant: id, Generation: a.Generation}, nil
 }
 
 // Unaccept takes back what Accept allowed.
 func (t *Target) Unaccept() error {
-	if t.own == nil {
-		return nil
-	}
-	if err := t.ownRoot.Remove(acceptName); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return t.fault("remove", diff.OwnName+"/"+acceptName, err)
+	err := os.Remove(filepath.Join(ControlDir(t.o.Dir), acceptName))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("take back what was accepted: %w", err)
 	}
 	return nil
 }
@@ -107,11 +96,15 @@ func (t *Target) Unaccept() error {
 // whatever it said until now: the way on for what an operator accepted. What is
 // managed stays the same.
 func (t *Target) Rebase(to diff.Position) error {
+	if t.peeked != nil {
+		t.rebased(to)
+		return nil
+	}
 	if err := t.ready(); err != nil {
 		return err
 	}
 	s := t.State()
-	s.Position = diff.Position{Tenant: to.Tenant, Generation: to.Generation - 1}
+	s.Position = justBefore(to)
 	var err error
 	if t.journal == nil {
 		t.journal, err = journal.Create(t.ownRoot, s)

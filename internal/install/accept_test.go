@@ -24,8 +24,12 @@ func TestAccept_needsATarget(t *testing.T) {
 }
 
 func TestAccept_isSeenUntilItIsTakenBack(t *testing.T) {
+	eachMode(t, testAccept_isSeenUntilItIsTakenBack)
+}
+
+func testAccept_isSeenUntilItIsTakenBack(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})
 	if p, err := target.Accepted(); p != nil || err != nil {
 		t.Fatalf("accepted %v (%v) without being asked to", p, err)
@@ -77,8 +81,12 @@ func TestRebase_leadsToAnotherHistoryWithoutFirstContact(t *testing.T) {
 // What stands where the fresh journal is written makes the write fail. The journal
 // then says what it said, also in what follows.
 func TestRebase_thatFailsChangesNothing(t *testing.T) {
+	eachMode(t, testRebase_thatFailsChangesNothing)
+}
+
+func testRebase_thatFailsChangesNothing(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})
 	inTheWay := filepath.Join(dir, diff.OwnName, "journal.new")
 	do(t, os.Mkdir(inTheWay, 0o700))
@@ -93,8 +101,12 @@ func TestRebase_thatFailsChangesNothing(t *testing.T) {
 }
 
 func TestRebase_noticesThatTheTargetIsGone(t *testing.T) {
+	eachMode(t, testRebase_noticesThatTheTargetIsGone)
+}
+
+func testRebase_noticesThatTheTargetIsGone(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})
 	do(t, os.RemoveAll(dir))
 	if err := target.Rebase(position(2)); !errors.Is(err, ErrGone) {

@@ -17,7 +17,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
-func TestApply(t *testing.T) {
+func TestApply(t *testing.T) { eachMode(t, testApply) }
+
+func testApply(t *testing.T, m Mode) {
 	remove := func(paths ...string) func(*testing.T, string) {
 		return func(t *testing.T, dir string) {
 			for _, p := range paths {
@@ -35,15 +37,15 @@ func TestApply(t *testing.T) {
 		return func(t *testing.T, dir string) { do(t, unix.Mkfifo(filepath.Join(dir, path), 0o600)) }
 	}
 	tests := map[string]struct {
-		before files                     // installed first
-		meddle func(*testing.T, string)  // by others
-		want   files                     // installed then
-		extra  files                     // there afterwards as well
-		kept   files                     // put aside
-		result Result                    // of the second apply; Bytes apart
-		refuse []string                  // conflicts, and nothing changes
-		set    func(o *Options, p *Plan) // for the second apply
-		left   []string
+		before  files                     // installed first
+		meddle  func(*testing.T, string)  // by others
+		want    files                     // installed then
+		extra   files                     // there afterwards as well
+		kept    files                     // put aside
+		result  Result                    // of the second apply; Bytes and Switched apart
+		refuse  []string                  // conflicts, and nothing changes
+		set     func(o *Options, p *Plan) // for the second apply
+		foreign []string                  // conflicts in tree mode, where nothing unmanaged may lie
 	}{
 		"a file is created": {
 			want: files{"a": "644 a"}, result: Result{Created: 1},
@@ -109,6 +111,7 @@ func TestApply(t *testing.T) {
 		"a deleted directory stays while it holds unmanaged entries": {
 			before: files{"d": "755/", "d/a": "644 a"}, meddle: put(files{"d/mine": "600 mine"}),
 			want: files{}, extra: files{"d": "755/", "d/mine": "600 mine"}, result: Result{Deleted: 1, Unmanaged: []string{"d"}},
+			foreign: []string{"d/mine"},
 		},
 		"unmanaged entries are in the way of a directory that becomes a file": {
 			before: files{"d": "755/", "d/a": "644 a", "x": "644 x"}, meddle: put(files{"d/mine": "600 mine"}),
@@ -166,7 +169,7 @@ func TestApply(t *testing.T) {
 		"at first contact what is equal is adopted": {
 			meddle: put(files{"a": "600 a", "d": "700/", "d/b": "644 b", "l": "->a", "mine": "644 mine"}),
 			want:   files{"a": "644 a", "d": "755/", "d/b": "644 b", "l": "->a", "n": "644 n"}, extra: files{"mine": "644 mine"},
-			result: Result{Adopted: 4, Created: 1},
+			result: Result{Adopted: 4, Created: 1}, foreign: []string{"mine"},
 		},
 		"at first contact a tree that is there is only adopted": {
 			meddle: put(files{"a": "644 a", "d": "755/", "l": "->a"}), want: files{"a": "644 a", "d": "755/", "l": "->a"},
@@ -231,7 +234,7 @@ func TestApply(t *testing.T) {
 		for _, walks := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/walks=%v", name, walks), func(t *testing.T) {
 				dir := newDir(t)
-				o := options(dir)
+				o := optionsIn(m, dir)
 				generation := uint64(0)
 				if tt.before != nil {
 					generation++
@@ -255,8 +258,12 @@ func TestApply(t *testing.T) {
 				preview, err := target.Check(p)
 				do(t, err)
 				r, err := target.Apply(t.Context(), p, c)
-				if tt.refuse != nil {
-					mustRefuse(t, err, preview, tt.refuse, present, target)
+				refuse := tt.refuse
+				if m == Tree && tt.foreign != nil {
+					refuse = tt.foreign
+				}
+				if refuse != nil {
+					mustRefuse(t, err, preview, refuse, present, target)
 					if s := target.State(); s.Position != state.Position {
 						t.Errorf("the journal moved to %v", s.Position)
 					}
@@ -273,7 +280,7 @@ func TestApply(t *testing.T) {
 				managed := maps.Clone(want)
 				want = want.with(tt.extra)
 				mustLook(t, dir, want)
-				r.Bytes = 0
+				r.Bytes, r.Switched = 0, false
 				if !reflect.DeepEqual(r, tt.result) {
 					t.Errorf("got  %+v\nwant %+v", r, tt.result)
 				}
@@ -333,8 +340,12 @@ func mustForesee(t *testing.T, v Preview, r Result) {
 }
 
 func TestApply_setuidAndSetgidAreNeverSet(t *testing.T) {
+	eachMode(t, testApply_setuidAndSetgidAreNeverSet)
+}
+
+func testApply_setuidAndSetgidAreNeverSet(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	want := files{"a": "6755 a", "d": "3777/", "d/x": "2644 x"}
 	mustApply(t, target, 1, want)
 	mustLook(t, dir, files{"a": "755 a", "d": "1777/", "d/x": "644 x"})
@@ -343,9 +354,11 @@ func TestApply_setuidAndSetgidAreNeverSet(t *testing.T) {
 	}
 }
 
-func TestApply_manyFilesAtOnce(t *testing.T) {
+func TestApply_manyFilesAtOnce(t *testing.T) { eachMode(t, testApply_manyFilesAtOnce) }
+
+func testApply_manyFilesAtOnce(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	one, two := files{}, files{}
 	for d := range 20 {
 		one[fmt.Sprintf("d%02d", d)] = "755/"
@@ -373,9 +386,11 @@ func TestApply_manyFilesAtOnce(t *testing.T) {
 }
 
 // What is equal is not written: neither an inode nor a time changes.
-func TestApply_againWritesNothing(t *testing.T) {
+func TestApply_againWritesNothing(t *testing.T) { eachMode(t, testApply_againWritesNothing) }
+
+func testApply_againWritesNothing(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	want := files{"a": "644 a", "d": "755/", "d/x": "644 x", "l": "->a"}
 	mustApply(t, target, 1, want)
 	stats := func() map[string]node {
@@ -405,13 +420,15 @@ func TestApply_againWritesNothing(t *testing.T) {
 	}
 }
 
-func TestApply_whateverTheUmask(t *testing.T) {
+func TestApply_whateverTheUmask(t *testing.T) { eachMode(t, testApply_whateverTheUmask) }
+
+func testApply_whateverTheUmask(t *testing.T, m Mode) {
 	for _, mask := range []int{0, 0o077, 0o277} {
 		t.Run(fmt.Sprintf("%o", mask), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "missing")
 			old := unix.Umask(mask)
 			defer unix.Umask(old)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			want := files{"a": "666 a", "d": "777/", "d/e": "750/", "d/e/x": "644 x", "l": "->a"}
 			mustApply(t, target, 1, want)
 			mustLook(t, dir, want)
@@ -424,7 +441,9 @@ func TestApply_whateverTheUmask(t *testing.T) {
 	}
 }
 
-func TestApply_asRootSetsTheOwner(t *testing.T) {
+func TestApply_asRootSetsTheOwner(t *testing.T) { eachMode(t, testApply_asRootSetsTheOwner) }
+
+func testApply_asRootSetsTheOwner(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
@@ -440,7 +459,7 @@ func TestApply_asRootSetsTheOwner(t *testing.T) {
 			}
 		}
 	}
-	o := options(dir)
+	o := optionsIn(m, dir)
 	mine := mustOpen(t, o)
 	mustApply(t, mine, 1, want)
 	check(0, 0)
@@ -469,10 +488,14 @@ func TestApply_asRootSetsTheOwner(t *testing.T) {
 }
 
 func TestApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T) {
+	eachMode(t, testApply_setsTheOwnerThatChangesWithTheSelection)
+}
+
+func testApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
-	o := options(newDir(t))
+	o := optionsIn(m, newDir(t))
 	first := mustOpen(t, o)
 	f := files{"a": "644 one", "b": "644 two"}
 	mustApply(t, first, 1, f)
@@ -492,7 +515,9 @@ func TestApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T) {
 	}
 }
 
-func TestApply_refusesOtherPositions(t *testing.T) {
+func TestApply_refusesOtherPositions(t *testing.T) { eachMode(t, testApply_refusesOtherPositions) }
+
+func testApply_refusesOtherPositions(t *testing.T, m Mode) {
 	foreign := position(9)
 	foreign.Tenant = diff.TenantID{2}
 	fork := position(2)
@@ -508,7 +533,7 @@ func TestApply_refusesOtherPositions(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 2, files{"a": "644 a"})
 			p, c := plan(t, 3, files{"a": "644 b"})
 			p.Position = tt.position
@@ -521,16 +546,20 @@ func TestApply_refusesOtherPositions(t *testing.T) {
 	}
 }
 
-func TestApply_contentsThatAreWrong(t *testing.T) {
+func TestApply_contentsThatAreWrong(t *testing.T) { eachMode(t, testApply_contentsThatAreWrong) }
+
+func testApply_contentsThatAreWrong(t *testing.T, m Mode) {
 	for name, c := range map[string]Contents{
-		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error { return nil }),
+		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error {
+			return nil
+		}),
 		"other": fetch(func(_ context.Context, want []diff.Entry, _ func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
 			return put(want[0], []byte("c"))
 		}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, files{"a": "644 a"})
 			p, good := plan(t, 2, files{"a": "644 b"})
 			if _, err := target.Apply(t.Context(), p, c); err == nil {

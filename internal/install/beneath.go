@@ -47,6 +47,11 @@ func openFile(dir int, name string, flags int, mode uint32) (*os.File, error) {
 // Errors: ENOENT, ENOTDIR or ELOOP if no directory is there, EXDEV if it lies on
 // another file system.
 func (t *Target) openDir(path string, flags int) (int, error) {
+	return t.openBelow(int(t.dir.Fd()), path, flags)
+}
+
+// openBelow is openDir below any directory.
+func (t *Target) openBelow(root int, path string, flags int) (int, error) {
 	if path == "" {
 		path = "."
 	}
@@ -54,7 +59,7 @@ func (t *Target) openDir(path string, flags int) (int, error) {
 	if !t.walks {
 		how := unix.OpenHow{Flags: uint64(flags), Resolve: resolve}
 		for range maxResolve {
-			fd, err := unix.Openat2(int(t.dir.Fd()), path, &how)
+			fd, err := unix.Openat2(root, path, &how)
 			switch {
 			case err == nil:
 				return fd, nil
@@ -62,17 +67,17 @@ func (t *Target) openDir(path string, flags int) (int, error) {
 				continue
 			case errors.Is(err, unix.ENOSYS), errors.Is(err, unix.EPERM):
 				// Missing before Linux 5.6, and forbidden by some seccomp filters.
-				return t.walkDir(path, flags)
+				return t.walkDir(root, path, flags)
 			}
 			return -1, err
 		}
 	}
-	return t.walkDir(path, flags)
+	return t.walkDir(root, path, flags)
 }
 
-// walkDir is openDir without openat2: one component at a time.
-func (t *Target) walkDir(path string, flags int) (int, error) {
-	at, err := openat(int(t.dir.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY, 0)
+// walkDir is openBelow without openat2: one component at a time.
+func (t *Target) walkDir(root int, path string, flags int) (int, error) {
+	at, err := openat(root, ".", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return -1, err
 	}
@@ -104,11 +109,15 @@ func closeFD(fd int) { _ = unix.Close(fd) }
 // cursor holds the parent that was opened last: paths in order share theirs.
 type cursor struct {
 	t    *Target
+	root int
 	path string
 	fd   int // -1: none
 }
 
-func (t *Target) cursor() *cursor { return &cursor{t: t, fd: -1} }
+func (t *Target) cursor() *cursor { return t.cursorIn(int(t.dir.Fd())) }
+
+// cursorIn returns a cursor below any directory.
+func (t *Target) cursorIn(root int) *cursor { return &cursor{t: t, root: root, fd: -1} }
 
 // at returns a descriptor (O_PATH) of the directory that path lies in, which is
 // good until the next call, and path's last component. Errors are openDir's.
@@ -116,7 +125,7 @@ func (c *cursor) at(path string) (dir int, name string, err error) {
 	parent := diff.Parent(path)
 	if c.fd < 0 || c.path != parent {
 		c.close()
-		if c.fd, err = c.t.openDir(parent, unix.O_PATH); err != nil {
+		if c.fd, err = c.t.openBelow(c.root, parent, unix.O_PATH); err != nil {
 			c.fd = -1
 			return -1, "", err
 		}

@@ -10,8 +10,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // crashed is what a crash point panics with.
@@ -103,12 +101,14 @@ func many(version int) files {
 func stride(f files) int { return 1 + len(f)/9 }
 
 // One crash at every crash point in turn, and one more in what follows it.
-func TestCrash(t *testing.T) {
+func TestCrash(t *testing.T) { eachMode(t, testCrash) }
+
+func testCrash(t *testing.T, m Mode) {
 	for name, tt := range changes {
 		for _, second := range []int{0, 1, 2, 4, 7} {
 			t.Run(fmt.Sprintf("%s/second=%d", name, second), func(t *testing.T) {
 				for n := 1; ; n += stride(tt.before) {
-					o := options(newDir(t))
+					o := optionsIn(m, newDir(t))
 					first := mustOpen(t, o)
 					mustApply(t, first, 1, tt.before)
 					do(t, first.Close())
@@ -132,7 +132,7 @@ func TestCrash(t *testing.T) {
 						mustLook(t, o.Dir, tt.before)
 						mustRest(t, target, 1, tt.before)
 					}
-					if durable := slices.Contains([]string{"after-stage", "before-next"}, point); !durable && target.State().Position != position(2) {
+					if early := []string{"after-stage", "before-next", "before-build", "mid-build", "before-exchange"}; !slices.Contains(early, point) && target.State().Position != position(2) {
 						t.Errorf("crashed at %s, and not rolled forward", point)
 					}
 					mustApply(t, target, 2, tt.after)
@@ -175,7 +175,7 @@ func TestCrash_andTheStageIsDamaged(t *testing.T) {
 					if point := crashing(t, o, n, 2, tt.after); point == "" {
 						break
 					}
-					stage := filepath.Join(o.Dir, diff.OwnName, stageName)
+					stage := filepath.Join(ControlDir(o.Dir), stageName)
 					staged, err := os.ReadDir(stage)
 					do(t, err)
 					for _, e := range staged {
@@ -197,15 +197,17 @@ func TestCrash_andTheStageIsDamaged(t *testing.T) {
 }
 
 // A first apply that crashes before its next leaves nothing but .confsyncd.
-func TestCrash_atFirstContact(t *testing.T) {
+func TestCrash_atFirstContact(t *testing.T) { eachMode(t, testCrash_atFirstContact) }
+
+func testCrash_atFirstContact(t *testing.T, m Mode) {
 	after := files{"a": "644 a", "d": "755/", "d/x": "644 x"}
 	for n := 1; ; n++ {
-		o := options(newDir(t))
+		o := optionsIn(m, newDir(t))
 		point := crashing(t, o, n, 1, after)
 		if point == "" {
 			break
 		}
-		if point == "after-stage" || point == "before-next" {
+		if slices.Contains([]string{"after-stage", "before-next", "before-build", "mid-build", "before-exchange"}, point) {
 			mustLook(t, o.Dir, files{})
 			s, _, err := ReadState(o.Dir)
 			if err != nil || !s.Position.IsZero() {
@@ -381,7 +383,7 @@ func TestRecover_completesWhatAnErrorInterrupted(t *testing.T) {
 	mustApply(t, target, 1, files{"d": "755/", "d/x": "644 1"})
 	do(t, target.Recover())
 	// Nothing can be switched in without the stage.
-	stage := filepath.Join(o.Dir, diff.OwnName, stageName)
+	stage := filepath.Join(ControlDir(o.Dir), stageName)
 	target.crash = func(at string) {
 		if at == "after-next" {
 			do(t, os.Rename(stage, stage+".away"))

@@ -36,7 +36,12 @@ type step struct {
 	// opened says that the step is there only to make a directory read-only again
 	// (see access).
 	opened bool
+	// again says that the path is put right if that can be, and does not change.
+	again bool
 }
+
+// pruned reports whether the path was left behind by the selection, and goes away.
+func (s step) pruned() bool { return s.Created() && s.Deleted() }
 
 func (s step) acts() bool { return s.act > leave }
 
@@ -92,10 +97,11 @@ func (w *work) decide(dir int, name string, c diff.Change, replacing bool) (s st
 	return w.write(dir, name, s, there, replacing)
 }
 
-// deletion decides a path that goes away.
+// deletion decides a path that goes away. If old is nothing, it was left behind by the
+// selection, and what it was is not known any more: so it is kept.
 func deletion(old, there diff.Entry) (act action, keep bool) {
 	switch {
-	case there.Kind == diff.Directory && old.Kind == diff.Directory:
+	case there.Kind == diff.Directory && (old.Kind == diff.Directory || old.Kind == diff.None):
 		return removeDir, false
 	case there.Kind == diff.Directory || there.Kind == special:
 		return leave, false

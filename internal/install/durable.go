@@ -21,7 +21,7 @@ func syncfs(fd int) error { return uninterrupted(func() error { return unix.Sync
 
 // durable makes everything staged and kept durable.
 func (s *stage) durable(kept *keeper) error {
-	own := s.w.t.own
+	side := s.w.t.side
 	err := func() error {
 		if !s.each || kept.unsynced() {
 			return syncfs(s.fd)
@@ -29,10 +29,10 @@ func (s *stage) durable(kept *keeper) error {
 		if err := kept.syncDirs(); err != nil {
 			return err
 		}
-		return errors.Join(fsync(s.fd), fsync(int(own.Fd())))
+		return errors.Join(fsync(s.fd), fsync(int(side.Fd())))
 	}()
 	if err != nil {
-		return s.w.t.fault("make durable", diff.OwnName, fmt.Errorf("%w: %w", errNotDurable, err))
+		return s.w.t.fault("make durable", s.w.t.sideName(), fmt.Errorf("%w: %w", errNotDurable, err))
 	}
 	return nil
 }

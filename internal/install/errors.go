@@ -27,9 +27,13 @@ var (
 	// ErrOtherFileSystem is returned by Apply and Check when a managed path lies on
 	// a file system mounted below the target.
 	ErrOtherFileSystem = errors.New("another file system is mounted in the target")
+	// ErrUnswitchable is returned by Open and Apply where a target cannot be switched
+	// as a whole: it is a mount point, what it lies in cannot be written, the file
+	// system cannot exchange directories, or the name of its sibling is taken.
+	ErrUnswitchable = errors.New("mode = \"tree\" is not possible here")
 	// ErrChanged is returned by Apply when paths were changed by others while they
-	// were being switched, so that they could not be. All others were. The next
-	// Apply deals with them, even one of the same plan.
+	// were being switched, so that they could not be. All others were, or, in tree
+	// mode, none. The next Apply deals with them, even one of the same plan.
 	ErrChanged = errors.New("the target was changed while it was written")
 )
 
@@ -89,7 +93,7 @@ func (c *Conflict) add(path, why string) {
 
 // fault names the path of an error, and a remedy where one is known.
 func (t *Target) fault(op, path string, err error) error {
-	full := filepath.Join(t.o.Dir, path)
+	full := t.full(path)
 	if errors.Is(err, unix.EXDEV) {
 		return fmt.Errorf("%s %q: %w; unmount it, or leave it out of the selection", op, full, ErrOtherFileSystem)
 	}
@@ -97,6 +101,14 @@ func (t *Target) fault(op, path string, err error) error {
 		return fmt.Errorf("%s %q: %w; %s", op, full, err, r)
 	}
 	return fmt.Errorf("%s %q: %w", op, full, err)
+}
+
+// full returns the path of what lies in the target, or, after "../", beside it.
+func (t *Target) full(path string) string {
+	if beside, ok := strings.CutPrefix(path, "../"); ok {
+		return filepath.Join(filepath.Dir(t.path), beside)
+	}
+	return filepath.Join(t.o.Dir, path)
 }
 
 func remedy(err error) string {

@@ -155,7 +155,19 @@ func (f files) with(more files) files {
 }
 
 func options(dir string) Options {
-	return Options{Dir: dir, UID: -1, GID: -1, Log: hclog.NewNullLogger()}
+	return optionsIn(Files, dir)
+}
+
+func optionsIn(m Mode, dir string) Options {
+	return Options{Dir: dir, Mode: m, UID: -1, GID: -1, Log: hclog.NewNullLogger()}
+}
+
+// eachMode runs a test in both modes.
+func eachMode(t *testing.T, test func(t *testing.T, m Mode)) {
+	t.Helper()
+	for _, m := range []Mode{Files, Tree} {
+		t.Run(string(m), func(t *testing.T) { test(t, m) })
+	}
 }
 
 func mustOpen(t testing.TB, o Options) *Target {
@@ -215,7 +227,7 @@ func mustRest(t testing.TB, target *Target, generation uint64, want files) {
 	if err != nil || pending != nil || disk.Position != s.Position || disk.Managed.Digest() != s.Managed.Digest() {
 		t.Errorf("the journal on the disk says %+v %+v %v", disk.Position, pending, err)
 	}
-	staged, err := os.ReadDir(filepath.Join(target.o.Dir, diff.OwnName, stageName))
+	staged, err := os.ReadDir(filepath.Join(ControlDir(target.o.Dir), stageName))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) || len(staged) > 0 {
 		t.Errorf("left in the stage: %v %v", staged, err)
 	}
@@ -224,7 +236,7 @@ func mustRest(t testing.TB, target *Target, generation uint64, want files) {
 // kept returns the kept files by path, of all applies.
 func kept(t testing.TB, dir string) files {
 	t.Helper()
-	root := filepath.Join(dir, diff.OwnName, keptName)
+	root := filepath.Join(ControlDir(dir), keptName)
 	f := files{}
 	if _, err := os.Stat(root); errors.Is(err, fs.ErrNotExist) {
 		return f
@@ -245,7 +257,7 @@ func newDir(t testing.TB) string {
 	}
 	t.Cleanup(func() {
 		// An ordinary user cannot empty read-only directories.
-		_ = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(filepath.Dir(dir), func(path string, d fs.DirEntry, err error) error {
 			if err == nil && d.IsDir() {
 				err = os.Chmod(path, 0o700)
 			}

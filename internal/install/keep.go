@@ -27,13 +27,13 @@ const maxName = 255
 // never returns a node that is equal to nothing that stands at a path.
 func never() node { return node{kind: special, ino: ^uint64(0)} }
 
-// keeper puts what one apply overwrites or deletes under .confsyncd/kept. A nil
+// keeper puts what one apply overwrites or deletes under kept. A nil
 // keeper has kept nothing.
 type keeper struct {
 	t    *Target
 	name string
 	n    int
-	dirs map[string]bool // made or written to, by path in .confsyncd
+	dirs map[string]bool // made or written to, by path beside kept
 	// whole says that something could not be made durable by itself.
 	whole bool
 }
@@ -256,14 +256,14 @@ func (k *keeper) move(stage int, name, path string) error {
 
 // mkdirs opens the directory at path below this apply's, and makes what is missing.
 func (k *keeper) mkdirs(path string) (int, error) {
-	at, err := openat(int(k.t.own.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY, 0)
+	at, err := openat(int(k.t.side.Fd()), ".", unix.O_PATH|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return -1, err
 	}
 	below := ""
 	for name := range strings.SplitSeq(strings.TrimSuffix(keptName+"/"+k.name+"/"+path, "/"), "/") {
 		below = diff.Join(below, name)
-		next, err := k.t.openSub(at, name, diff.OwnName+"/"+below)
+		next, err := k.t.openSub(at, name, k.t.sideName()+"/"+below)
 		closeFD(at)
 		if err != nil {
 			return -1, err
@@ -295,7 +295,7 @@ func (k *keeper) syncDirs() error {
 		return nil
 	}
 	for below := range k.dirs {
-		fd, err := k.t.openDir(diff.Join(diff.OwnName, below), unix.O_RDONLY)
+		fd, err := k.t.openBelow(int(k.t.side.Fd()), below, unix.O_RDONLY)
 		if err != nil {
 			return err
 		}
@@ -313,19 +313,19 @@ func (k *keeper) durable() error {
 	if k == nil {
 		return nil
 	}
-	own := int(k.t.own.Fd())
+	side := int(k.t.side.Fd())
 	if k.unsynced() {
-		return syncfs(own)
+		return syncfs(side)
 	}
 	if err := k.syncDirs(); err != nil {
 		return err
 	}
-	return fsync(own)
+	return fsync(side)
 }
 
 // removeKept deletes the kept files of one apply.
 func (t *Target) removeKept(name string) error {
-	if err := t.ownRoot.RemoveAll(keptName + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := t.sideRoot.RemoveAll(keptName + "/" + name); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	return nil

@@ -7,21 +7,23 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // sets returns the names of the applies that kept anything.
 func sets(t *testing.T, dir string) []string {
 	t.Helper()
-	list, err := filepath.Glob(filepath.Join(dir, diff.OwnName, keptName, "*"))
+	list, err := filepath.Glob(filepath.Join(ControlDir(dir), keptName, "*"))
 	do(t, err)
 	return list
 }
 
 func TestKept_notByWhatEndedBeforeItBegan(t *testing.T) {
+	eachMode(t, testKept_notByWhatEndedBeforeItBegan)
+}
+
+func testKept_notByWhatEndedBeforeItBegan(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one"})
 	do(t, os.WriteFile(filepath.Join(dir, "a"), []byte("edited"), 0o644))
 	p, c := plan(t, 2, files{"a": "644 two"})
@@ -60,7 +62,7 @@ func TestKept_onceByAllAttemptsAtOneNext(t *testing.T) {
 			do(t, os.Rename(filepath.Join(o.Dir, "new"), filepath.Join(o.Dir, "b")))
 		}
 		mustCrash(t, o, "mid-switch 1", 2, after)
-		list, err := filepath.Glob(filepath.Join(o.Dir, diff.OwnName, keptName, "*", "*"))
+		list, err := filepath.Glob(filepath.Join(ControlDir(o.Dir), keptName, "*", "*"))
 		if err != nil || len(list) != 1 {
 			t.Fatalf("after %d attempts %q are kept (%v)", i+1, list, err)
 		}
@@ -73,7 +75,11 @@ func TestKept_onceByAllAttemptsAtOneNext(t *testing.T) {
 }
 
 func TestKept_theNewestStayAtOpenHoweverLarge(t *testing.T) {
-	o := options(newDir(t))
+	eachMode(t, testKept_theNewestStayAtOpenHoweverLarge)
+}
+
+func testKept_theNewestStayAtOpenHoweverLarge(t *testing.T, m Mode) {
+	o := optionsIn(m, newDir(t))
 	first := mustOpen(t, o)
 	mustApply(t, first, 1, files{"a": "644 one"})
 	do(t, first.Close())
@@ -91,8 +97,10 @@ func TestKept_theNewestStayAtOpenHoweverLarge(t *testing.T) {
 	}
 }
 
-func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) {
-	o := options(newDir(t))
+func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) { eachMode(t, testKept_aNameAsLongAsNamesMayBe) }
+
+func testKept_aNameAsLongAsNamesMayBe(t *testing.T, m Mode) {
+	o := optionsIn(m, newDir(t))
 	name := strings.Repeat("n", maxName)
 	first := mustOpen(t, o)
 	mustApply(t, first, 1, files{name: "644 one"})

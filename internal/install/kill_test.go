@@ -19,12 +19,15 @@ import (
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
-// killDir names, in the environment, the target of the child that is to be killed.
-const killDir = "CONFSYNCD_TEST_KILL_DIR"
+// The target of the child that is to be killed, and its mode, in the environment.
+const (
+	killDir  = "CONFSYNCD_TEST_KILL_DIR"
+	killMode = "CONFSYNCD_TEST_KILL_MODE"
+)
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(killDir); dir != "" {
-		applyForever(dir)
+		applyForever(optionsIn(Mode(os.Getenv(killMode)), dir))
 	}
 	os.Exit(m.Run())
 }
@@ -55,10 +58,10 @@ func generation(g uint64) files {
 }
 
 // applyForever is the child.
-func applyForever(dir string) {
+func applyForever(o Options) {
 	t := &testing.B{}
 	for {
-		target, err := Open(options(dir))
+		target, err := Open(o)
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -77,7 +80,9 @@ func applyForever(dir string) {
 }
 
 // A process is killed at random moments, while a reader looks at every file.
-func TestKill(t *testing.T) {
+func TestKill(t *testing.T) { eachMode(t, testKill) }
+
+func testKill(t *testing.T, m Mode) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -91,7 +96,7 @@ func TestKill(t *testing.T) {
 	interrupted := 0
 	for range 20 {
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killDir+"="+dir)
+		child.Env = append(os.Environ(), killDir+"="+dir, killMode+"="+string(m))
 		var errs strings.Builder
 		child.Stderr = &errs
 		do(t, child.Start())
@@ -104,7 +109,7 @@ func TestKill(t *testing.T) {
 		if _, pending, err := ReadState(dir); err == nil && pending != nil {
 			interrupted++
 		}
-		target := mustOpen(t, options(dir))
+		target := mustOpen(t, optionsIn(m, dir))
 		g := target.State().Position.Generation
 		if g < last {
 			t.Errorf("the generation fell from %d to %d", last, g)
@@ -123,6 +128,9 @@ func TestKill(t *testing.T) {
 		t.Errorf("kept %q", got)
 	}
 	t.Logf("%d generations, %d interrupted applies, %d files read", last, interrupted, reads.Load())
+	if m == Tree && len(inSibling(t, dir)) < 2 {
+		t.Error("no tree was ever switched")
+	}
 	if last == 0 {
 		t.Error("no generation was ever applied")
 	}

@@ -31,19 +31,21 @@ func TestPowerCut(t *testing.T) {
 	} {
 		for _, flush := range []int{1, 2} {
 			t.Run(tt.name+"/"+[]string{"", "flushed", "unflushed"}[flush], func(t *testing.T) {
-				if _, err := exec.LookPath(tt.mkfs); err != nil {
-					t.Skip(err)
-				}
-				image := filepath.Join(t.TempDir(), "image")
-				run(t, "truncate", "-s", "512M", image)
-				run(t, tt.mkfs, "-q", image)
-				powerCuts(t, image, "loop,"+tt.options, flush)
+				eachMode(t, func(t *testing.T, m Mode) {
+					if _, err := exec.LookPath(tt.mkfs); err != nil {
+						t.Skip(err)
+					}
+					image := filepath.Join(t.TempDir(), "image")
+					run(t, "truncate", "-s", "512M", image)
+					run(t, tt.mkfs, "-q", image)
+					powerCuts(t, m, image, "loop,"+tt.options, flush)
+				})
 			})
 		}
 	}
 }
 
-func powerCuts(t *testing.T, image, mountOptions string, flush int) {
+func powerCuts(t *testing.T, m Mode, image, mountOptions string, flush int) {
 	mnt := t.TempDir()
 	dir := filepath.Join(mnt, "target")
 	last := uint64(0)
@@ -55,7 +57,7 @@ func powerCuts(t *testing.T, image, mountOptions string, flush int) {
 			unix.Sync()
 		}
 		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), killDir+"="+dir)
+		child.Env = append(os.Environ(), killDir+"="+dir, killMode+"="+string(m))
 		do(t, child.Start())
 		time.Sleep(20*time.Millisecond + time.Duration(rand.Int64N(int64(200*time.Millisecond))))
 		f, err := os.Open(mnt)
@@ -69,7 +71,7 @@ func powerCuts(t *testing.T, image, mountOptions string, flush int) {
 		if _, pending, err := ReadState(dir); err == nil && pending != nil {
 			interrupted++
 		}
-		target, err := Open(options(dir))
+		target, err := Open(optionsIn(m, dir))
 		do(t, err)
 		s := target.State()
 		if s.Position.Generation < last || len(s.Suspect) > 0 {
@@ -83,6 +85,12 @@ func powerCuts(t *testing.T, image, mountOptions string, flush int) {
 		run(t, "umount", mnt)
 	}
 	t.Logf("%d generations, %d interrupted applies", last, interrupted)
+	if m == Tree {
+		if len(inSibling(t, dir)) == 0 && last == 0 {
+			t.Error("no tree was ever switched")
+		}
+		return // What is interrupted leaves the old tree.
+	}
 	if last == 0 || interrupted == 0 {
 		t.Error("no cut fell into an apply")
 	}

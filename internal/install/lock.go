@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -86,6 +87,11 @@ func (t *Target) identity() error {
 	if t.own == nil {
 		return nil
 	}
+	if t.beside() {
+		if err := t.sideIdentity(); err != nil {
+			return err
+		}
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(t.own.Fd()), &st); err != nil {
 		return fmt.Errorf("look at %q: %w", filepath.Join(t.o.Dir, diff.OwnName), err)
@@ -100,11 +106,31 @@ func (t *Target) identity() error {
 	return nil
 }
 
+func (t *Target) sideIdentity() error {
+	here, err := lstat(int(t.side.Fd()), ".")
+	if err != nil {
+		return t.fault("look at", t.sideName(), err)
+	}
+	there, err := lstat(int(t.parent.Fd()), filepath.Base(siblingPath(t.path)))
+	if err != nil {
+		return t.fault("look at", t.sideName(), err)
+	}
+	if !there.same(here) {
+		return fmt.Errorf("%w: %q is another one or missing", ErrGone, siblingPath(t.path))
+	}
+	return nil
+}
+
 // nested returns an error that wraps ErrNested if dir lies in another target.
 func nested(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return fmt.Errorf("open the target: %w", err)
+	}
+	for name := range strings.SplitSeq(resolved, "/") {
+		if name == diff.OwnName || diff.IsSiblingName(name) {
+			return fmt.Errorf("%w: %q lies in %q, which is confsyncd's own; give it a directory elsewhere", ErrNested, dir, name)
+		}
 	}
 	for at := filepath.Dir(resolved); ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, diff.OwnName, "journal")); err == nil {

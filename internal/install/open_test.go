@@ -15,32 +15,38 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-func TestOpen_locks(t *testing.T) {
+func TestOpen_locks(t *testing.T) { eachMode(t, testOpen_locks) }
+
+func testOpen_locks(t *testing.T, m Mode) {
 	dir := newDir(t)
-	first := mustOpen(t, options(dir))
-	if _, err := Open(options(dir)); !errors.Is(err, ErrLocked) {
+	first := mustOpen(t, optionsIn(m, dir))
+	if _, err := Open(optionsIn(m, dir)); !errors.Is(err, ErrLocked) {
 		t.Errorf("opened twice: %v", err)
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	do(t, os.Symlink(dir, link))
-	if _, err := Open(options(link)); !errors.Is(err, ErrLocked) {
+	if _, err := Open(optionsIn(m, link)); !errors.Is(err, ErrLocked) {
 		t.Errorf("opened twice, through a symlink: %v", err)
 	}
 	do(t, first.Close())
-	mustOpen(t, options(link))
+	mustOpen(t, optionsIn(m, link))
 }
 
 func TestOpen_makesTheLastComponentOnly(t *testing.T) {
+	eachMode(t, testOpen_makesTheLastComponentOnly)
+}
+
+func testOpen_makesTheLastComponentOnly(t *testing.T, m Mode) {
 	parent := t.TempDir()
-	mustOpen(t, options(filepath.Join(parent, "new")))
-	if _, err := Open(options(filepath.Join(parent, "no", "new"))); !errors.Is(err, os.ErrNotExist) {
+	mustOpen(t, optionsIn(m, filepath.Join(parent, "new")))
+	if _, err := Open(optionsIn(m, filepath.Join(parent, "no", "new"))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%v", err)
 	}
-	if _, err := Open(options("relative")); err == nil {
+	if _, err := Open(optionsIn(m, "relative")); err == nil {
 		t.Error("a relative path was taken")
 	}
 	do(t, os.WriteFile(filepath.Join(parent, "file"), nil, 0o600))
-	if _, err := Open(options(filepath.Join(parent, "file"))); err == nil {
+	if _, err := Open(optionsIn(m, filepath.Join(parent, "file"))); err == nil {
 		t.Error("a file was taken")
 	}
 }
@@ -66,6 +72,10 @@ func TestOpen_refusesNestedTargets(t *testing.T) {
 }
 
 func TestApply_noticesThatTheTargetIsGone(t *testing.T) {
+	eachMode(t, testApply_noticesThatTheTargetIsGone)
+}
+
+func testApply_noticesThatTheTargetIsGone(t *testing.T, m Mode) {
 	for name, others := range map[string]func(t *testing.T, dir string){
 		"removed": func(t *testing.T, dir string) { do(t, os.RemoveAll(dir)) },
 		"replaced": func(t *testing.T, dir string) {
@@ -80,7 +90,7 @@ func TestApply_noticesThatTheTargetIsGone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, files{"a": "644 a"})
 			others(t, dir)
 			if _, err := apply(t, target, 2, files{"a": "644 b"}); !errors.Is(err, ErrGone) {
@@ -92,7 +102,7 @@ func TestApply_noticesThatTheTargetIsGone(t *testing.T) {
 			}
 			// Opened again it is met as if for the first time.
 			do(t, target.Close())
-			target = mustOpen(t, options(dir))
+			target = mustOpen(t, optionsIn(m, dir))
 			if !target.State().Position.IsZero() {
 				t.Errorf("%+v", target.State())
 			}
@@ -102,10 +112,12 @@ func TestApply_noticesThatTheTargetIsGone(t *testing.T) {
 	}
 }
 
-func TestApply_refusesASymlinkedParent(t *testing.T) {
+func TestApply_refusesASymlinkedParent(t *testing.T) { eachMode(t, testApply_refusesASymlinkedParent) }
+
+func testApply_refusesASymlinkedParent(t *testing.T, m Mode) {
 	for _, walks := range []bool{false, true} {
 		dir, outside := newDir(t), newDir(t)
-		target := mustOpen(t, options(dir))
+		target := mustOpen(t, optionsIn(m, dir))
 		target.walks = walks
 		mustApply(t, target, 1, files{"d": "755/", "d/e": "755/", "d/e/x": "644 x", "d/e/y": "644 y"})
 		do(t, os.Rename(filepath.Join(dir, "d"), filepath.Join(outside, "d")))
@@ -123,11 +135,15 @@ func TestApply_refusesASymlinkedParent(t *testing.T) {
 }
 
 func TestApply_refusesAnotherFileSystem(t *testing.T) {
+	eachMode(t, testApply_refusesAnotherFileSystem)
+}
+
+func testApply_refusesAnotherFileSystem(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount")
 	}
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	before := files{"d": "755/", "d/x": "644 x", "f": "644 f"}
 	mustApply(t, target, 1, before)
 	source := filepath.Join(t.TempDir(), "f")
@@ -158,9 +174,11 @@ func TestApply_refusesAnotherFileSystem(t *testing.T) {
 	}
 }
 
-func TestOpen_setsADamagedJournalAside(t *testing.T) {
+func TestOpen_setsADamagedJournalAside(t *testing.T) { eachMode(t, testOpen_setsADamagedJournalAside) }
+
+func testOpen_setsADamagedJournalAside(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 a", "b": "644 b"})
 	do(t, target.Close())
 	path := filepath.Join(dir, diff.OwnName, "journal")
@@ -171,7 +189,7 @@ func TestOpen_setsADamagedJournalAside(t *testing.T) {
 	if _, _, err := ReadState(dir); !errors.Is(err, journal.ErrDamaged) {
 		t.Errorf("%v", err)
 	}
-	target = mustOpen(t, options(dir))
+	target = mustOpen(t, optionsIn(m, dir))
 	if !target.State().Position.IsZero() {
 		t.Errorf("%+v", target.State())
 	}
@@ -185,9 +203,11 @@ func TestOpen_setsADamagedJournalAside(t *testing.T) {
 	mustRest(t, target, 1, files{"a": "644 a", "b": "644 b"})
 }
 
-func TestOpen_refusesANewerJournal(t *testing.T) {
+func TestOpen_refusesANewerJournal(t *testing.T) { eachMode(t, testOpen_refusesANewerJournal) }
+
+func testOpen_refusesANewerJournal(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 a"})
 	do(t, target.Close())
 	path := filepath.Join(dir, diff.OwnName, "journal")
@@ -195,7 +215,7 @@ func TestOpen_refusesANewerJournal(t *testing.T) {
 	do(t, err)
 	binary.BigEndian.PutUint16(b[6:], 99)
 	do(t, os.WriteFile(path, b, 0o600))
-	if _, err := Open(options(dir)); !errors.Is(err, journal.ErrNewer) {
+	if _, err := Open(optionsIn(m, dir)); !errors.Is(err, journal.ErrNewer) {
 		t.Errorf("%v", err)
 	}
 	if after, err := os.ReadFile(path); err != nil || string(after) != string(b) {
@@ -204,10 +224,14 @@ func TestOpen_refusesANewerJournal(t *testing.T) {
 }
 
 func TestOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T) {
+	eachMode(t, testOpen_refusesAPlantedDirectoryOfItsOwn)
+}
+
+func testOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T, m Mode) {
 	dir, outside := newDir(t), newDir(t)
 	own := filepath.Join(dir, diff.OwnName)
 	do(t, os.Symlink(outside, own))
-	if _, err := Open(options(dir)); err == nil || !strings.Contains(err.Error(), own) {
+	if _, err := Open(optionsIn(m, dir)); err == nil || !strings.Contains(err.Error(), own) {
 		t.Errorf("a symlink: %v", err)
 	}
 	do(t, os.Remove(own))
@@ -216,14 +240,18 @@ func TestOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T) {
 	}
 	do(t, os.Mkdir(own, 0o700))
 	do(t, os.Chown(own, 4321, 4321))
-	if _, err := Open(options(dir)); err == nil || !strings.Contains(err.Error(), "4321") {
+	if _, err := Open(optionsIn(m, dir)); err == nil || !strings.Contains(err.Error(), "4321") {
 		t.Errorf("another user's: %v", err)
 	}
 }
 
 func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
+	eachMode(t, testKept_areDroppedWhenOldOrTooMany)
+}
+
+func testKept_areDroppedWhenOldOrTooMany(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	target.now = func() time.Time { return now }
 	edit := func(text string) {
@@ -234,7 +262,7 @@ func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
 		do(t, os.WriteFile(filepath.Join(dir, "note"), []byte(text), 0o600))
 	}
 	applies := func() int {
-		list, err := os.ReadDir(filepath.Join(dir, diff.OwnName, keptName))
+		list, err := os.ReadDir(filepath.Join(ControlDir(dir), keptName))
 		do(t, err)
 		return len(list)
 	}
@@ -262,19 +290,21 @@ func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
 	if got := applies(); got != 1 {
 		t.Errorf("a large one: %d kept", got)
 	}
-	if list, err := filepath.Glob(filepath.Join(dir, diff.OwnName, keptName, "*", "a")); err != nil || len(list) != 1 {
+	if list, err := filepath.Glob(filepath.Join(ControlDir(dir), keptName, "*", "a")); err != nil || len(list) != 1 {
 		t.Errorf("%q %v", list, err)
 	} else if info, err := os.Stat(list[0]); err != nil || info.Size() != keptSize+1 {
 		t.Errorf("%v %v", info, err)
 	}
 }
 
-func TestReadState_needsNoLock(t *testing.T) {
+func TestReadState_needsNoLock(t *testing.T) { eachMode(t, testReadState_needsNoLock) }
+
+func testReadState_needsNoLock(t *testing.T, m Mode) {
 	dir := newDir(t)
 	if _, _, err := ReadState(dir); !errors.Is(err, journal.ErrNone) {
 		t.Errorf("%v", err)
 	}
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 7, files{"a": "644 a"})
 	s, pending, err := ReadState(dir)
 	if err != nil || pending != nil || s.Position != position(7) || s.Meta.Tenant != meta.Tenant {

@@ -12,7 +12,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-// Names in .confsyncd.
+// Names in .confsyncd, or in the sibling of a target that is switched as a whole.
 const (
 	stageName = "stage"
 	keptName  = "kept"
@@ -82,7 +82,8 @@ func openRoot(path string, st *unix.Stat_t) (*os.Root, error) {
 	return root, nil
 }
 
-// makeOwn makes .confsyncd and the journal where they are missing.
+// makeOwn makes .confsyncd, the journal, and in tree mode the sibling, where they are
+// missing.
 func (t *Target) makeOwn(m journal.Meta) error {
 	if t.own == nil {
 		err := unix.Mkdirat(int(t.dir.Fd()), diff.OwnName, 0o700)
@@ -95,6 +96,14 @@ func (t *Target) makeOwn(m journal.Meta) error {
 		if t.own == nil {
 			return fmt.Errorf("%w: its %s vanished", ErrGone, diff.OwnName)
 		}
+	}
+	if t.side == nil {
+		if err := t.openSide(); err != nil {
+			return err
+		}
+	}
+	if err := t.makeSide(); err != nil {
+		return err
 	}
 	if t.journal != nil {
 		return nil

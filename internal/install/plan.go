@@ -24,11 +24,16 @@ type work struct {
 	leave map[string]bool
 	// steps are what becomes of each path, in path order. A step's index is the
 	// name of what is staged for it.
-	steps    []step
-	first    bool // first contact, or another selection
-	idle     bool // nothing is to be done, not even to the journal
-	conflict Conflict
-	kept     *keeper
+	steps   []step
+	first   bool // first contact, or another selection
+	unmoved bool // the journal says what the plan does
+	idle    bool // nothing is to be done, not even to the journal
+	// keepDrift is the plan's.
+	keepDrift bool
+	exchange  bool    // the whole tree is switched at once
+	survey    *survey // what stands in the target; set if exchange is
+	conflict  Conflict
+	kept      *keeper
 	// suspect are the paths that could not be switched because of others' changes.
 	suspect []string
 	result  Result
@@ -48,8 +53,19 @@ func (t *Target) plan(p Plan) (*work, error) {
 	}
 	for i := range w.steps {
 		t.o.Beat()
-		if err := w.look(c, &w.steps[i]); err != nil {
+		look := w.look
+		if w.steps[i].again {
+			look = w.lookAgain
+		}
+		if err := look(c, &w.steps[i]); err != nil {
 			return nil, err
+		}
+	}
+	if t.o.Mode == Tree && w.conflict.Total == 0 {
+		if w.exchange = w.moving() > 1; w.exchange || w.first {
+			if err := w.lookAround(); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if w.conflict.Total > 0 {
@@ -57,10 +73,13 @@ func (t *Target) plan(p Plan) (*work, error) {
 		w.conflict.FirstContact = w.first
 		return w, nil
 	}
-	if err := w.access(c); err != nil {
-		return nil, err
+	if !w.exchange {
+		if err := w.access(c); err != nil {
+			return nil, err
+		}
 	}
 	w.settle()
+	w.idle = w.unmoved && len(w.steps) == 0
 	return w, nil
 }
 
@@ -72,8 +91,8 @@ func (t *Target) compare(p Plan) (*work, error) {
 	}
 	meta := p.Meta
 	meta.UID, meta.GID = int64(t.o.UID), int64(t.o.GID)
-	w := &work{t: t, base: s.Managed, want: p.Want, first: s.Position.IsZero() || reselected(s.Meta, meta)}
-	w.pending = journal.Pending{Meta: meta, Position: p.Position, AllChanges: diff.Compare(s.All, p.All)}
+	w := &work{t: t, base: s.Managed, want: p.Want, keepDrift: p.KeepDrift, first: s.Position.IsZero() || reselected(s.Meta, meta)}
+	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, AllChanges: diff.Compare(s.All, p.All)}
 	if w.first {
 		w.leaveBehind(s)
 		if s.Position.Tenant != p.Position.Tenant {
@@ -89,6 +108,7 @@ func (t *Target) compare(p Plan) (*work, error) {
 		w.steps = append(w.steps, step{Change: c})
 	}
 	w.again(s.Suspect, have)
+	w.repair(p.Again, have)
 	if s.Meta.UID != meta.UID || s.Meta.GID != meta.GID {
 		var all []string
 		for path := range p.Want.All() {
@@ -96,8 +116,8 @@ func (t *Target) compare(p Plan) (*work, error) {
 		}
 		w.again(all, have)
 	}
-	w.idle = len(w.steps)+len(w.pending.AllChanges)+len(w.leave)+len(s.Suspect) == 0 &&
-		s.Position == p.Position && s.Meta == meta
+	w.unmoved = len(w.pending.AllChanges)+len(w.leave)+len(s.Suspect) == 0 && s.Position == p.Position && s.Meta == meta
+	w.idle = w.unmoved && len(w.steps) == 0
 	return w, nil
 }
 
@@ -114,6 +134,8 @@ func (t *Target) admit(s journal.State, p Plan) error {
 			return fmt.Errorf("%w: %q has tenant id %v, tenant %q now has %v; if that is meant, \"confsyncd accept %s\" lets it go on",
 				ErrForeignTenant, t.o.Dir, from.Tenant, p.Meta.Tenant, to.Tenant, t.o.Dir)
 		}
+		return nil
+	case p.Back && to.Generation < from.Generation:
 		return nil
 	case to.Generation <= from.Generation:
 		return fmt.Errorf("%w: %q is at generation %d (commit %v), the plan at %d (commit %v)",
@@ -310,11 +332,25 @@ func (w *work) settle() {
 	w.steps = slices.DeleteFunc(w.steps, func(s step) bool { return s.act == nothing && s.Old == s.New })
 	slices.SortFunc(w.steps, func(a, b step) int { return diff.ComparePaths(a.Path, b.Path) })
 	for _, s := range w.steps {
-		w.pending.Changes = append(w.pending.Changes, s.Change)
+		if !s.pruned() {
+			w.pending.Changes = append(w.pending.Changes, s.Change)
+		}
 	}
 }
 
 // acts reports whether anything on the disk must change.
 func (w *work) acts() bool {
 	return slices.ContainsFunc(w.steps, step.acts)
+}
+
+// moving returns how many paths change with the plan. What is only put right changes
+// path by path: it is of one generation before and after.
+func (w *work) moving() int {
+	n := 0
+	for _, s := range w.steps {
+		if s.acts() && s.Old != s.New {
+			n++
+		}
+	}
+	return n
 }

@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"os"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -27,6 +28,11 @@ func (t *Target) ready() error {
 	if t.journal != nil {
 		if err := t.journal.Mend(); err != nil {
 			return t.fault("write", diff.OwnName+"/journal", err)
+		}
+	}
+	if t.loose {
+		if err := t.settleSwitch(); err != nil {
+			return err
 		}
 	}
 	return t.recover()
@@ -72,7 +78,11 @@ func (t *Target) resume() (*work, error) {
 	c := t.cursor()
 	defer c.close()
 	keeps := 0
-	for i, change := range w.pending.Changes {
+	changes := slices.Clone(w.pending.Changes)
+	for _, path := range w.pending.Prune {
+		changes = append(changes, diff.Change{Path: path}) // Nothing is staged for it.
+	}
+	for i, change := range changes {
 		t.o.Beat()
 		s, err := w.resumeStep(c, fd, i, change)
 		if err != nil {
@@ -94,7 +104,7 @@ func (t *Target) resume() (*work, error) {
 		kept.whole = true
 	}
 	if err := kept.durable(); err != nil {
-		return nil, t.fault("make durable", diff.OwnName, err)
+		return nil, t.fault("make durable", t.sideName(), err)
 	}
 	return w, nil
 }

@@ -21,6 +21,17 @@ type stage struct {
 	fd int
 	// each says that every file is made durable by itself.
 	each bool
+	// next is set where a whole tree is staged: each entry lies at its path below it.
+	next *cursor
+}
+
+// place returns where step i's entry is staged. The directory is good until the next
+// call.
+func (s *stage) place(i int) (dir int, name string, err error) {
+	if s.next != nil {
+		return s.next.at(s.w.steps[i].Path)
+	}
+	return s.fd, stagedName(i), nil
 }
 
 // stagedName returns the name of what is staged for step i.
@@ -72,7 +83,7 @@ func (w *work) stageOnce(ctx context.Context, c Contents, each bool) error {
 }
 
 func (t *Target) openStage() (int, error) {
-	return t.openSub(int(t.own.Fd()), stageName, diff.OwnName+"/"+stageName)
+	return t.openSub(int(t.side.Fd()), stageName, t.sideName()+"/"+stageName)
 }
 
 // content tells distinct contents apart.
@@ -95,6 +106,9 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 			continue
 		}
 		if st.New.Kind == diff.Directory {
+			if s.next != nil {
+				continue // All directories were made before.
+			}
 			if err := s.mkdir(i); err != nil {
 				return err
 			}
@@ -121,7 +135,7 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 	if len(want) == 0 {
 		return nil
 	}
-	err := c.Fetch(ctx, want, s.have, func(e diff.Entry, b []byte) error {
+	err := c.Fetch(ctx, want, s.have(going), func(e diff.Entry, b []byte) error {
 		if e.Size != int64(len(b)) || e.Hash != diff.Sum(b) {
 			return fmt.Errorf("stage: content %v does not match its hash", e.Hash)
 		}
@@ -142,9 +156,27 @@ func (s *stage) fill(ctx context.Context, c Contents) error {
 	return nil
 }
 
-// have returns a content that the apply replaces, for patches, if the disk still has
-// it.
-func (s *stage) have(diff.Hash) []byte { return nil }
+// have returns the function that finds the files' contents that the apply takes away,
+// while the disk still has them: what patches apply to.
+func (s *stage) have(going map[content]int) func(diff.Hash) []byte {
+	files := map[diff.Hash]int{}
+	for c, i := range going {
+		if c.kind == diff.File {
+			files[c.hash] = i
+		}
+	}
+	return func(hash diff.Hash) []byte {
+		i, ok := files[hash]
+		if !ok {
+			return nil
+		}
+		b, err := s.local(i, diff.File)
+		if err != nil || diff.Sum(b) != hash {
+			return nil // Then it is rebuilt.
+		}
+		return b
+	}
+}
 
 // going finds the contents that the apply takes away from a path: what is moved need
 // not be fetched.
@@ -161,25 +193,30 @@ func (s *stage) going() map[content]int {
 // copyLocal stages step i's entry from what stands at the path of step from. It
 // reports whether that still has the content.
 func (s *stage) copyLocal(i, from int) (bool, error) {
-	st, source := s.w.steps[i], s.w.steps[from]
-	c := s.w.t.cursor()
-	defer c.close()
-	dir, name, err := c.at(source.Path)
-	if err != nil {
-		return false, nil
-	}
-	var b []byte
-	if st.New.Kind == diff.Symlink {
-		b, err = readLink(dir, name)
-	} else {
-		var buf bytes.Buffer
-		_, err = readFile(dir, name, source.found, &buf)
-		b = buf.Bytes()
-	}
+	st := s.w.steps[i]
+	b, err := s.local(from, st.New.Kind)
 	if err != nil || diff.Sum(b) != st.New.Hash {
 		return false, nil // Then it is fetched.
 	}
 	return true, s.write(i, b)
+}
+
+// local returns the content of the file or symlink that stood at step i's path.
+func (s *stage) local(i int, kind diff.Kind) ([]byte, error) {
+	st := s.w.steps[i]
+	c := s.w.t.cursor()
+	defer c.close()
+	dir, name, err := c.at(st.Path)
+	if err != nil {
+		return nil, err
+	}
+	if kind == diff.Symlink {
+		return readLink(dir, name)
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(st.found.size) + bytes.MinRead)
+	_, err = readFile(dir, name, st.found, &buf)
+	return buf.Bytes(), err
 }
 
 // write stages one file or symlink.
@@ -187,13 +224,17 @@ func (s *stage) write(i int, b []byte) error {
 	s.w.t.o.Beat()
 	st := s.w.steps[i]
 	s.w.result.Bytes += int64(len(b))
+	dir, name, err := s.place(i)
+	if err != nil {
+		return s.w.t.fault("stage", st.Path, err)
+	}
 	if st.New.Kind == diff.Symlink {
-		if err := s.symlink(stagedName(i), string(b)); err != nil {
+		if err := s.symlink(dir, name, string(b)); err != nil {
 			return s.w.t.fault("stage", st.Path, err)
 		}
 		return nil
 	}
-	f, err := openFile(s.fd, stagedName(i), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	f, err := openFile(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
 	if err != nil {
 		return s.w.t.fault("stage", st.Path, err)
 	}
@@ -221,11 +262,11 @@ func (s *stage) writeFile(f *os.File, mode uint32, b []byte) error {
 	return nil
 }
 
-func (s *stage) symlink(name, target string) error {
-	if err := unix.Symlinkat(target, s.fd, name); err != nil {
+func (s *stage) symlink(dir int, name, target string) error {
+	if err := unix.Symlinkat(target, dir, name); err != nil {
 		return err
 	}
-	return unix.Fchownat(s.fd, name, s.w.t.o.UID, s.w.t.o.GID, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.Fchownat(dir, name, s.w.t.o.UID, s.w.t.o.GID, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // mkdir stages one directory.

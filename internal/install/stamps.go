@@ -36,3 +36,32 @@ func (s stamps) hash(path string, n node) (diff.Hash, bool) {
 	known, ok := s[path]
 	return known.hash, ok && known.node.same(n)
 }
+
+// keep forgets what is not managed any more.
+func (s stamps) keep(managed diff.Tree) {
+	for path := range s {
+		if e, ok := managed.Get(path); !ok || !e.HasContent() {
+			delete(s, path)
+		}
+	}
+}
+
+// noteWritten remembers what has just been put at name in dir, so that the events of an
+// apply cost a look each and no reading. Only the rename changed its ctime, so that a
+// write since then would show in the mtime, provided that the staged file is older than
+// the race window.
+//
+// RACE: somebody who, within milliseconds of the rename, writes as many bytes and sets
+// the mtime back goes unnoticed until the next deep look.
+func (t *Target) noteWritten(dir int, name string, s *step, staged node) {
+	if !s.New.HasContent() {
+		return
+	}
+	seen := t.now()
+	n, err := lstat(dir, name)
+	if err != nil || !n.renamed(staged) || seen.UnixNano()-n.mtime.Nano() < int64(raceWindow) {
+		delete(t.stamps, s.Path)
+		return
+	}
+	t.stamps[s.Path] = stamp{n, s.New.Hash}
+}

@@ -39,7 +39,7 @@ func (t *Target) sweep(hand *keeper, opening bool) {
 func (t *Target) sweepStage(fd int) error {
 	list, err := names(fd)
 	if err != nil {
-		return t.fault("sweep", diff.OwnName+"/"+stageName, err)
+		return t.fault("sweep", t.sideName()+"/"+stageName, err)
 	}
 	var k *keeper
 	for _, name := range list {
@@ -54,14 +54,14 @@ func (t *Target) sweepStage(fd int) error {
 			err = k.move(fd, name, "stage-"+name)
 		}
 		if err != nil {
-			return t.fault("sweep", diff.OwnName+"/"+stageName+"/"+name, err)
+			return t.fault("sweep", t.sideName()+"/"+stageName+"/"+name, err)
 		}
 	}
 	return nil
 }
 
 func (t *Target) sweepKept(hand *keeper, measure bool) error {
-	kept, err := openat(int(t.own.Fd()), keptName, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	kept, err := openat(int(t.side.Fd()), keptName, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}

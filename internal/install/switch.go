@@ -208,6 +208,12 @@ func (s *switcher) try(i int, st *step) error {
 			return err
 		}
 	}
+	var staged node
+	if st.staged() {
+		if staged, err = lstat(s.stage, stagedName(i)); err != nil {
+			return err
+		}
+	}
 	switch st.act {
 	case create:
 		err = s.rename(i, dir, name, unix.RENAME_NOREPLACE)
@@ -222,6 +228,9 @@ func (s *switcher) try(i int, st *step) error {
 		err = unix.Unlinkat(dir, name, 0)
 	case removeDir:
 		err = unix.Unlinkat(dir, name, unix.AT_REMOVEDIR)
+	}
+	if err == nil && st.staged() {
+		s.w.t.noteWritten(dir, name, st, staged)
 	}
 	return settled(st, err)
 }

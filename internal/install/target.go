@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// Dir is the target's absolute path. It may lead through symlinks.
 	Dir string
+	// Mode says what switches at once.
+	Mode Mode
 	// UID and GID own what is written; -1 leaves it to who runs the agent.
 	UID, GID int
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
@@ -48,9 +50,18 @@ type Plan struct {
 	Want diff.Tree
 	// All is the whole tenant's tree, which the journal remembers.
 	All diff.Tree
+	// KeepDrift leaves what differs from the journal, and does not change with the
+	// plan, as it is, also where the whole tree is switched.
+	KeepDrift bool
 	// Meta says whose tree it is. Another Tenant, Prefix or Selection than the
 	// journal's make a new first contact. UID and GID are taken from the Options.
 	Meta journal.Meta
+	// Again are managed paths that are put right although they do not change. What
+	// cannot be is passed over: see Result.Blocked.
+	Again []string
+	// Back allows an older position of the same tenant id than the journal's, which is
+	// refused otherwise.
+	Back bool
 }
 
 // Result is what an apply did.
@@ -66,8 +77,12 @@ type Result struct {
 	Kept int
 	// Bytes is the size of what was written.
 	Bytes int64
+	// Switched says that the target is another directory now, of the same path.
+	Switched bool
 	// Left are the paths that changes of the selection have left behind.
 	Left []string
+	// Blocked are those of Plan.Again that could not be put right.
+	Blocked []ConflictPath
 	// Unmanaged are the paths that ceased to be managed, yet stay: directories that
 	// hold what is not managed, or what others put in a file's place.
 	Unmanaged []string
@@ -76,11 +91,22 @@ type Result struct {
 // Target is an open, locked target. It is for one goroutine at a time.
 type Target struct {
 	o       Options
+	path    string   // the target's, without symlinks
+	parent  *os.File // O_PATH, what the target lies in
 	dir     *os.File // the target itself, locked
 	dev     uint64
 	own     *os.File // .confsyncd; nil before the first apply
 	ownRoot *os.Root // the same
 	journal *journal.Journal
+	// side is where the stage, kept files and control files lie: .confsyncd, or in
+	// tree mode the sibling; nil before the first apply.
+	side     *os.File
+	sideRoot *os.Root // the same
+	stamps   stamps
+	next     *build         // under way
+	olds     []*oldTree     // oldest first
+	loose    bool           // the last switch is yet to be made durable
+	peeked   *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time
 	walks bool         // do not use openat2
@@ -109,9 +135,6 @@ func newTarget(o Options) (*Target, error) {
 		return nil, fmt.Errorf("open the target: %q is no absolute path", o.Dir)
 	}
 	o.Dir = filepath.Clean(o.Dir)
-	if o.Beat == nil {
-		o.Beat = func() {}
-	}
 	if err := makeDir(o); err != nil {
 		return nil, err
 	}
@@ -122,17 +145,29 @@ func newTarget(o Options) (*Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Target{o: o, dir: dir, now: time.Now, crash: func(string) {}}, nil
+	t := openedAt(o, dir)
+	if err := t.locate(); err != nil {
+		return nil, errors.Join(err, t.Close())
+	}
+	return t, nil
+}
+
+func openedAt(o Options, dir *os.File) *Target {
+	if o.Beat == nil {
+		o.Beat = func() {}
+	}
+	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
 }
 
 // load reads what an earlier process left in .confsyncd.
 func (t *Target) load() error {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
-		return fmt.Errorf("open the target: %w", err)
+	if err := t.device(); err != nil {
+		return err
 	}
-	t.dev = st.Dev
 	if err := t.openOwn(); err != nil || t.own == nil {
+		return err
+	}
+	if err := t.openSide(); err != nil {
 		return err
 	}
 	j, err := journal.Open(t.ownRoot)
@@ -153,13 +188,44 @@ func (t *Target) load() error {
 	if err := t.recover(); err != nil {
 		return err
 	}
+	if err := t.convert(); err != nil {
+		return err
+	}
 	t.sweep(nil, true)
+	t.Tidy(tidyAtOpen)
 	return nil
+}
+
+// device notes the file system that the target lies on.
+func (t *Target) device() error {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(t.dir.Fd()), &st); err != nil {
+		return fmt.Errorf("open the target: %w", err)
+	}
+	t.dev = st.Dev
+	return nil
+}
+
+// openReading opens a target without its lock and without its journal, for looking
+// alone.
+func openReading(o Options) (*Target, error) {
+	dir, err := os.OpenFile(o.Dir, unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open the target: %w", err)
+	}
+	t := openedAt(o, dir)
+	if err := t.device(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	return t, nil
 }
 
 // State returns what the target is at. A zero Position says that first contact is
 // still to come.
 func (t *Target) State() journal.State {
+	if t.peeked != nil {
+		return *t.peeked
+	}
 	if t.journal == nil {
 		return journal.State{Meta: journal.Meta{UID: -1, GID: -1}}
 	}
@@ -175,24 +241,42 @@ func (t *Target) State() journal.State {
 // old or new, and the next Apply or Open completes them first; Apply may be called
 // again. Once the journal knows what the target becomes, ctx is not heeded.
 func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {
+	if t.peeked != nil {
+		return Result{}, errors.New("the target is open for reading alone")
+	}
 	if err := t.ready(); err != nil {
 		return Result{}, err
 	}
+	var w *work
+	var err error
+	for range maxRaces {
+		if w, err = t.apply(ctx, p, c); !errors.Is(err, errRaced) {
+			return w.result, err
+		}
+	}
+	return Result{}, fmt.Errorf("%w, so nothing was: %w", ErrChanged, err)
+}
+
+// apply is one attempt. The error wraps errRaced if others changed a target that was
+// to be switched as a whole: then nothing was written, and it is worth another one.
+func (t *Target) apply(ctx context.Context, p Plan, c Contents) (*work, error) {
 	w, err := t.plan(p)
 	if err != nil {
-		return Result{}, err
+		return &work{}, err
 	}
 	switch {
 	case w.conflict.Total > 0:
-		return Result{}, &w.conflict
+		return &work{}, &w.conflict
 	case w.idle:
 	case !w.acts():
 		err = w.advance()
+	case w.exchange:
+		err = w.switchTree(ctx, c)
 	default:
 		err = w.run(ctx, c)
 	}
 	w.result.Left = t.State().Left
-	return w.result, err
+	return w, err
 }
 
 // Close unlocks the target.
@@ -201,8 +285,17 @@ func (t *Target) Close() error {
 	if t.journal != nil {
 		errs = append(errs, t.journal.Close())
 	}
+	if t.side != nil && t.side != t.own {
+		errs = append(errs, t.sideRoot.Close(), t.side.Close())
+	}
 	if t.own != nil {
 		errs = append(errs, t.ownRoot.Close(), t.own.Close())
+	}
+	if t.next != nil {
+		errs = append(errs, t.next.close())
+	}
+	if t.parent != nil {
+		errs = append(errs, t.parent.Close())
 	}
 	return errors.Join(append(errs, t.dir.Close())...)
 }

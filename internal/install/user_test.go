@@ -21,6 +21,10 @@ func asUser(t *testing.T) {
 }
 
 func TestApply_ownDirectoriesThatCannotBeWrittenOrRead(t *testing.T) {
+	eachMode(t, testApply_ownDirectoriesThatCannotBeWrittenOrRead)
+}
+
+func testApply_ownDirectoriesThatCannotBeWrittenOrRead(t *testing.T, m Mode) {
 	asUser(t)
 	for name, tt := range map[string]struct{ before, after files }{
 		"an empty read-only one becomes a file": {
@@ -38,7 +42,7 @@ func TestApply_ownDirectoriesThatCannotBeWrittenOrRead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, tt.before)
 			mustApply(t, target, 2, tt.after)
 			d := filepath.Join(dir, "d")
@@ -74,9 +78,13 @@ func TestApply_saysThatADirectoryInTheWayCannotBeRead(t *testing.T) {
 // The directory is still as it was when the crash came, and is opened up only in the
 // course of the roll forward.
 func TestOpen_makesADirectoryReadOnlyAgain(t *testing.T) {
+	eachMode(t, testOpen_makesADirectoryReadOnlyAgain)
+}
+
+func testOpen_makesADirectoryReadOnlyAgain(t *testing.T, m Mode) {
 	asUser(t)
 	for _, mode := range []string{"555/", "111/"} {
-		o := options(newDir(t))
+		o := optionsIn(m, newDir(t))
 		first := mustOpen(t, o)
 		mustApply(t, first, 1, files{"a": mode, "a/x": "644 one"})
 		do(t, first.Close())
@@ -95,15 +103,19 @@ func TestOpen_makesADirectoryReadOnlyAgain(t *testing.T) {
 
 // What was put into a read-only directory while it was being taken out is kept.
 func TestOpen_keepsAReadOnlyDirectoryOfTheStage(t *testing.T) {
+	eachMode(t, testOpen_keepsAReadOnlyDirectoryOfTheStage)
+}
+
+func testOpen_keepsAReadOnlyDirectoryOfTheStage(t *testing.T, m Mode) {
 	asUser(t)
-	o := options(newDir(t))
+	o := optionsIn(m, newDir(t))
 	target := mustOpen(t, o)
 	mustApply(t, target, 1, files{"a": "644 a"})
 	do(t, target.Close())
-	files{"7": "755/", "7/mine": "644 mine"}.put(t, filepath.Join(o.Dir, diff.OwnName, stageName))
-	do(t, os.Chmod(filepath.Join(o.Dir, diff.OwnName, stageName, "7"), 0o555))
+	files{"7": "755/", "7/mine": "644 mine"}.put(t, filepath.Join(ControlDir(o.Dir), stageName))
+	do(t, os.Chmod(filepath.Join(ControlDir(o.Dir), stageName, "7"), 0o555))
 	mustOpen(t, o)
-	if got, err := filepath.Glob(filepath.Join(o.Dir, diff.OwnName, keptName, "*", "stage-7", "mine")); err != nil || len(got) != 1 {
+	if got, err := filepath.Glob(filepath.Join(ControlDir(o.Dir), keptName, "*", "stage-7", "mine")); err != nil || len(got) != 1 {
 		t.Errorf("kept %q %v", got, err)
 	}
 }

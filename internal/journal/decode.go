@@ -122,7 +122,7 @@ func anyFrame(b []byte) bool {
 func decodeState(b []byte) (State, error) {
 	d := decoder{b: b}
 	s := State{Meta: d.meta(), Position: d.position()}
-	whole := d.flags()
+	whole := d.flags(wholeFlag) != 0
 	s.Managed = d.tree()
 	if s.All = s.Managed; !whole {
 		s.All = d.tree()
@@ -133,12 +133,17 @@ func decodeState(b []byte) (State, error) {
 
 func decodePending(b []byte) (Pending, error) {
 	d := decoder{b: b}
-	p := Pending{Meta: d.meta(), Position: d.position(), whole: d.flags()}
+	p := Pending{Meta: d.meta(), Position: d.position()}
+	flags := d.flags(wholeFlag | backFlag | pruneFlag)
+	p.whole, p.Back = flags&wholeFlag != 0, flags&backFlag != 0
 	p.Changes = d.changes()
 	if !p.whole {
 		p.AllChanges = d.changes()
 	}
 	p.Leave = d.paths()
+	if flags&pruneFlag != 0 {
+		p.Prune = d.paths()
+	}
 	return p, d.end()
 }
 
@@ -223,12 +228,12 @@ func (d *decoder) hash() (h diff.Hash) {
 	return h
 }
 
-func (d *decoder) flags() (whole bool) {
+func (d *decoder) flags(known byte) byte {
 	f := d.byte()
-	if f&^wholeFlag != 0 {
+	if f&^known != 0 {
 		d.fail(errValue)
 	}
-	return f&wholeFlag != 0
+	return f
 }
 
 func (d *decoder) meta() Meta {

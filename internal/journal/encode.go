@@ -28,8 +28,12 @@ const (
 	kindAdvance byte = 4
 )
 
-// wholeFlag says that State.All equals Managed and is not stored.
-const wholeFlag byte = 1
+// The flags of a state and, but for the first, of a pending alone.
+const (
+	wholeFlag byte = 1 // State.All equals Managed and is not stored
+	backFlag  byte = 2 // Pending.Back
+	pruneFlag byte = 4 // Pending.Prune comes last
+)
 
 func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
 
@@ -56,7 +60,7 @@ func encodeState(s State) []byte {
 	b := appendMeta(nil, s.Meta)
 	b = appendPosition(b, s.Position)
 	whole := s.All.Digest() == s.Managed.Digest()
-	b = appendFlags(b, whole)
+	b = append(b, flag(whole, wholeFlag))
 	b = appendTree(b, s.Managed)
 	if !whole {
 		b = appendTree(b, s.All)
@@ -68,19 +72,24 @@ func encodeState(s State) []byte {
 func encodePending(p *Pending) []byte {
 	b := appendMeta(nil, p.Meta)
 	b = appendPosition(b, p.Position)
-	b = appendFlags(b, p.whole)
+	prune := len(p.Prune) > 0
+	b = append(b, flag(p.whole, wholeFlag)|flag(p.Back, backFlag)|flag(prune, pruneFlag))
 	b = appendChanges(b, p.Changes)
 	if !p.whole {
 		b = appendChanges(b, p.AllChanges)
 	}
-	return appendPaths(b, p.Leave)
+	b = appendPaths(b, p.Leave)
+	if prune {
+		b = appendPaths(b, p.Prune)
+	}
+	return b
 }
 
-func appendFlags(b []byte, whole bool) []byte {
-	if whole {
-		return append(b, wholeFlag)
+func flag(set bool, bit byte) byte {
+	if set {
+		return bit
 	}
-	return append(b, 0)
+	return 0
 }
 
 func appendMeta(b []byte, m Meta) []byte {

@@ -164,6 +164,9 @@ func TestNext(t *testing.T) {
 		"a change below what is no directory is refused":   {step(6, "a/b", diff.Entry{}, file("x")), diff.ErrMismatch},
 		"a path that no tree may hold is refused":          {step(6, "../b", diff.Entry{}, file("x")), diff.ErrPath},
 		"an entry that no tree may hold is refused":        {step(6, "b", diff.Entry{}, diff.Entry{Kind: 9}), diff.ErrEntry},
+		"a lower generation is taken if that is asked for": {Pending{Meta: meta, Position: at(4), Back: true}, nil},
+		"going back to another commit of it is refused":    {Pending{Meta: meta, Position: fork, Back: true}, ErrGeneration},
+		"going back to another tenant id is refused":       {Pending{Meta: meta, Position: foreign, Back: true}, ErrTenant},
 		"an entry that stays as it is can be written anew": {step(5, "a", file("a"), file("a")), nil},
 	}
 	for name, tt := range tests {
@@ -179,6 +182,29 @@ func TestNext(t *testing.T) {
 				t.Errorf("on the disk: %+v %v", pending, err)
 			}
 		})
+	}
+}
+
+func TestNext_prunesWhatWasLeftBehind(t *testing.T) {
+	dir := root(t)
+	j := create(t, dir, State{Meta: meta, Position: at(5), Left: []string{"a", "a/b", "c"}})
+	p := Pending{Meta: meta, Position: at(4), Prune: []string{"a", "a/b"}, Back: true}
+	if err := j.Next(p); err != nil {
+		t.Fatal(err)
+	}
+	if _, pending, err := Read(dir); err != nil || !reflect.DeepEqual(pending.Prune, p.Prune) || !pending.Back {
+		t.Fatalf("on the disk: %+v %v", pending, err)
+	}
+	if err := j.At(); err != nil {
+		t.Fatal(err)
+	}
+	s, _, err := Read(dir)
+	if err != nil || !reflect.DeepEqual(s.Left, []string{"c"}) || s.Position != at(4) {
+		t.Fatalf("%+v %v", s, err)
+	}
+	// An older one, without these, is read as before.
+	if p.Back, p.Prune = false, nil; encodePending(&p)[len(encodePending(&p))-1] != 0 {
+		t.Error("the encoding of others has changed")
 	}
 }
 
@@ -483,6 +509,7 @@ func FuzzDecodeFile(f *testing.F) {
 	p.whole = true
 	s.All = s.Managed
 	f.Add(append(encodeFile(s, nil), frame(kindAdvance, encodePending(&p))...))
+	f.Add(append(encodeFile(s, nil), frame(kindNext, encodePending(&Pending{Meta: meta, Position: at(2), Back: true, Prune: []string{"l"}, whole: true}))...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, b := range [][]byte{b, resum(b)} {
 			c, err := decodeFile(b)

@@ -46,6 +46,11 @@ type Pending struct {
 	AllChanges []diff.Change
 	// Leave are managed paths that cease to be, yet stay where they are.
 	Leave []string
+	// Prune are paths of State.Left, in path order, that go away for good.
+	Prune []string
+	// Back lets the generation fall, which nothing else does: an operator wants an
+	// older one of the same tenant.
+	Back bool
 
 	// whole says that All equals Managed before and after.
 	whole bool
@@ -77,11 +82,18 @@ func (s State) after(p *Pending, suspect []string) (State, error) {
 	}
 	return State{
 		Meta: p.Meta, Position: p.Position, Managed: managed, All: all,
-		Left: left(s.Left, p.Leave, managed), Suspect: suspect,
+		Left: left(s.Left, p.Leave, p.Prune, managed), Suspect: suspect,
 	}, nil
 }
 
-// admit holds the rule that generations never fall.
+// Become returns the state that p leads to: for a journal that is created with what
+// Next and At would have made of another one. The error is Next's.
+func (s State) Become(p Pending, suspect ...string) (State, error) {
+	p.whole = false
+	return s.after(&p, slices.Clone(suspect))
+}
+
+// admit holds the rule that generations never fall, unless that is what is asked for.
 func (s State) admit(p *Pending) error {
 	from, to := s.Position, p.Position
 	switch {
@@ -94,6 +106,8 @@ func (s State) admit(p *Pending) error {
 			return fmt.Errorf("%w: tenant %q has id %v here, and now %v", ErrTenant, s.Meta.Tenant, from.Tenant, to.Tenant)
 		}
 		return nil
+	case p.Back && to.Generation < from.Generation:
+		return nil
 	case to.Generation <= from.Generation:
 		return fmt.Errorf("%w: from %d (commit %v) to %d (commit %v)",
 			ErrGeneration, from.Generation, from.Commit, to.Generation, to.Commit)
@@ -102,8 +116,8 @@ func (s State) admit(p *Pending) error {
 }
 
 // left returns, sorted, the paths left behind before and now, without those that
-// are managed again.
-func left(before, leave []string, managed diff.Tree) []string {
+// are managed again or go away.
+func left(before, leave, prune []string, managed diff.Tree) []string {
 	if len(before)+len(leave) == 0 {
 		return nil
 	}
@@ -111,7 +125,8 @@ func left(before, leave []string, managed diff.Tree) []string {
 	slices.SortFunc(paths, diff.ComparePaths)
 	paths = slices.Compact(paths)
 	return slices.DeleteFunc(paths, func(p string) bool {
-		_, ok := managed.Get(p)
-		return ok
+		_, again := managed.Get(p)
+		_, gone := slices.BinarySearchFunc(prune, p, diff.ComparePaths)
+		return again || gone
 	})
 }

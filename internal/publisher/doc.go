@@ -18,6 +18,9 @@
 // If etcd no longer holds that position (restored from a backup, wiped, replaced), the
 // next commit is a founding: the whole tree, at a higher generation than any before.
 //
+// Beside it, in bases, it keeps the contents of files that were edited lately, so that
+// the next edits travel as patches: a cache, and not synced.
+//
 // # Caveats
 //
 // Contents travel in the clear: whoever may read the tenant's keys reads the files.

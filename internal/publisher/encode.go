@@ -1,20 +1,27 @@
 package publisher
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
-// inlineBytes is up to how many bytes of contents travel inside the record itself, so
-// that hosts need nothing but the event; beyond, all of them go into packs.
-const inlineBytes = 16 << 10
+const (
+	// inlineBytes is up to how many bytes of contents and patches travel inside the
+	// record itself, so that hosts need nothing but the event; beyond, all of them go
+	// into packs.
+	inlineBytes = 16 << 10
+	// patchFloor is from how many bytes on a file is worth the making of a patch.
+	patchFloor = 128
+)
 
-// contents finds the changes' contents a place in the record or in packs. Content that
-// the changes take away elsewhere, or that keeps its path, is not sent again: readers
-// have it, or find it by its hash. At a founding everything is sent.
-func (p *Publisher) contents(changes []diff.Change, founding bool, stage func(codec.Pack) error) ([]codec.Change, int64, error) {
+// contents finds the changes' contents a place in the record or in packs, as patches
+// where that is less. Content that the changes take away elsewhere, or that keeps its
+// path, is not sent again: readers have it, or find it by its hash. At a founding
+// everything is sent, whole. It returns the size of what is sent before it is made less.
+func (p *Publisher) contents(ctx context.Context, changes []diff.Change, founding bool, stage func(codec.Pack) error) ([]codec.Change, int64, error) {
 	known := make(map[diff.Hash]bool)
 	if !founding {
 		for _, c := range changes {
@@ -25,67 +32,128 @@ func (p *Publisher) contents(changes []diff.Change, founding bool, stage func(co
 	}
 	sent := make([]codec.Change, len(changes))
 	first := make(map[diff.Hash]int) // the change that each content is sent with
-	var order []int                  // of these, by path
+	l := load{stage: stage}
 	var bytes int64
+	p.asking = etcdBudget
 	for i, c := range changes {
 		sent[i] = codec.Change{Path: c.Path, New: c.New}
 		if !c.New.HasContent() || c.New.Size == 0 || known[c.New.Hash] {
 			continue
 		}
-		if _, ok := first[c.New.Hash]; !ok {
-			first[c.New.Hash] = i
-			order = append(order, i)
-			bytes += c.New.Size
+		if _, ok := first[c.New.Hash]; ok {
+			continue
+		}
+		first[c.New.Hash] = i
+		bytes += c.New.Size
+		p.reading = c.Path
+		p.options.Beat()
+		content, err := p.scanner.Read(c.Path, c.New)
+		if err != nil {
+			return nil, 0, err
+		}
+		patch := p.patch(ctx, c, founding, content)
+		if err := l.add(&sent[i], content, patch); err != nil {
+			return nil, 0, err
 		}
 	}
-	var err error
-	if bytes <= inlineBytes {
-		err = p.inline(sent, order)
-	} else {
-		err = p.pack(sent, order, stage)
+	if err := l.close(); err != nil {
+		return nil, 0, err
 	}
 	for i := range sent {
-		if from, ok := first[sent[i].New.Hash]; ok && sent[i].New.HasContent() && sent[i].New.Size > 0 {
+		from, ok := first[sent[i].New.Hash]
+		if !ok || !sent[i].New.HasContent() || sent[i].New.Size == 0 {
+			continue
+		}
+		// A symlink cannot come as a patch; readers find its content by the hash.
+		if sent[from].Content.Patch == nil || sent[i].New.Kind == diff.File {
 			sent[i].Content = sent[from].Content
 		}
 	}
-	return sent, bytes, err
+	return sent, bytes, nil
 }
 
-// inline reads the contents into the changes.
-func (p *Publisher) inline(sent []codec.Change, order []int) error {
-	for _, i := range order {
-		p.options.Beat()
-		p.reading = sent[i].Path
-		content, err := p.scanner.Read(sent[i].Path, sent[i].New)
-		if err != nil {
+// patch returns the patch that leads from the old content to the new one, nil if there
+// is none that is worth it.
+func (p *Publisher) patch(ctx context.Context, c diff.Change, founding bool, content []byte) *codec.Patch {
+	if founding || c.Old.Kind != diff.File || c.New.Kind != diff.File || c.Old.Size == 0 || c.New.Size < patchFloor {
+		return nil
+	}
+	base := p.base(ctx, c.Old)
+	if base == nil {
+		return nil
+	}
+	frame, ok := p.coder.EncodePatch(base, content)
+	if !ok {
+		return nil
+	}
+	return &codec.Patch{Base: c.Old.Hash, Frame: frame, Size: int64(len(frame))}
+}
+
+// load gathers what a commit sends: for the record until that is too much, then for
+// packs.
+type load struct {
+	stage  func(codec.Pack) error
+	parts  []part
+	bytes  int           // of the parts' data
+	packer *codec.Packer // nil while all of it fits into the record
+}
+
+// part is a content, or the frame of a patch.
+type part struct {
+	change *codec.Change
+	patch  *codec.Patch
+	data   []byte     // nil once it is in a pack
+	spot   codec.Spot // there
+}
+
+// add gives the change its content, or the patch if it is not nil. Its place is told by
+// close.
+func (l *load) add(change *codec.Change, content []byte, patch *codec.Patch) error {
+	p := part{change: change, patch: patch, data: content}
+	if patch != nil {
+		p.data = patch.Frame
+	}
+	l.parts = append(l.parts, p)
+	if l.packer != nil {
+		return l.pack(&l.parts[len(l.parts)-1])
+	}
+	if l.bytes += len(p.data); l.bytes <= inlineBytes {
+		return nil
+	}
+	l.packer = codec.NewPacker(l.stage)
+	for i := range l.parts {
+		if err := l.pack(&l.parts[i]); err != nil {
 			return err
 		}
-		sent[i].Content.Whole = content
 	}
 	return nil
 }
 
-// pack reads the contents into packs, one at a time.
-func (p *Publisher) pack(sent []codec.Change, order []int, stage func(codec.Pack) error) error {
-	packer := codec.NewPacker(stage)
-	spots := make([]codec.Spot, len(order))
-	for n, i := range order {
-		p.options.Beat()
-		p.reading = sent[i].Path
-		content, err := p.scanner.Read(sent[i].Path, sent[i].New)
-		if err != nil {
+func (l *load) pack(p *part) (err error) {
+	if p.spot, err = l.packer.Add(p.data); err != nil {
+		return fmt.Errorf("pack %q: %w", p.change.Path, err)
+	}
+	if p.data = nil; p.patch != nil {
+		p.patch.Frame = nil
+	}
+	return nil
+}
+
+// close tells the changes where their contents lie.
+func (l *load) close() error {
+	if l.packer != nil {
+		if err := l.packer.Close(); err != nil {
 			return err
 		}
-		if spots[n], err = packer.Add(content); err != nil {
-			return fmt.Errorf("pack %q: %w", sent[i].Path, err)
+	}
+	for _, p := range l.parts {
+		switch {
+		case l.packer != nil:
+			p.change.Content = l.packer.Content(p.spot)
+		case p.patch == nil:
+			p.change.Content.Whole = p.data
 		}
-	}
-	if err := packer.Close(); err != nil {
-		return err
-	}
-	for n, i := range order {
-		sent[i].Content = packer.Content(spots[n])
+		p.change.Content.Patch = p.patch
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ const smallTree = 20
 func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Result) error {
 	had, gone := files(base), deleted(changes)
 	if !p.allow.Root && p.root != nil && *p.root != found.Root && 2*common(base, changes) < base.Len() {
-		return refuse("see that the right directory is mounted there; if it is, publish it with "+p.pushWith("--allow root,delete"),
+		return refuse("see that the right directory is mounted there; if it is, publish it with "+p.options.pushWith("--allow root,delete"),
 			"%s was replaced by a directory that has less than half of the committed paths", p.options.Dir)
 	}
 	if p.allow.Delete || gone == 0 {
@@ -26,13 +26,8 @@ func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Res
 	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
 		return nil
 	}
-	return refuse("if that is meant, publish it with "+p.pushWith("--allow delete"),
+	return refuse("if that is meant, publish it with "+p.options.pushWith("--allow delete"),
 		"%d of %d files would be deleted, more than max_delete = %.0f%%", gone, had, 100*p.options.MaxDelete)
-}
-
-// pushWith names the command by which a person publishes the directory with a flag.
-func (p *Publisher) pushWith(flag string) string {
-	return fmt.Sprintf("\"confsyncd push --tenant %s --dir %s --publisher %s %s\"", p.options.Tenant, p.options.Dir, p.options.Name, flag)
 }
 
 // files counts the files and symlinks.

@@ -19,10 +19,14 @@ type Options struct {
 	Settle   time.Duration
 	MaxDelay time.Duration
 	Rescan   time.Duration
+	// Rehash is how often all files are read again, whatever their time stamps say; 0
+	// is an hour.
+	Rehash time.Duration
 	// BusyFiles are paths below Dir; nothing is published while one exists.
 	BusyFiles      []string
 	Ignore         []string
 	RefuseSymlinks bool
+	GitModes       bool    // see scan.Options
 	MaxFileSize    int64   // bytes
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.
@@ -41,11 +45,22 @@ type Options struct {
 	// Committed is called after each commit, if it is set.
 	Committed func(Commit)
 	Log       hclog.Logger
+}
 
-	push    bool           // one commit, asked for by a person
-	found   *diff.Position // with push: lead agents on from here
-	message string
-	dryRun  bool
+// PushOptions are what only a push knows.
+type PushOptions struct {
+	// Parent is the generation that the head must be at, 0 for no head: then the head
+	// may be any publisher's. Nil asks for the head's name instead.
+	Parent *uint64
+	// Found is the tenant id and generation to lead agents on from, after both etcd
+	// and the publisher's memory were lost; nil otherwise.
+	Found   *diff.Position
+	Message string
+	// DryRun commits nothing.
+	DryRun bool
+	// Progress is told, if it is set, how many bytes of the new contents were staged.
+	// Those of a small commit are not.
+	Progress func(done, total int64)
 }
 
 // Status is what a source is at.
@@ -67,7 +82,7 @@ type Allow struct {
 type Commit struct {
 	Position diff.Position
 	Changes  []diff.Change
-	// Bytes is the size of the new contents, before compression.
+	// Bytes is the size of the new contents, however few bytes of them had to be sent.
 	Bytes    int64
 	Founding bool
 	// Duration is from the beginning of the scan to etcd's answer.

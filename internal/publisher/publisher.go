@@ -17,6 +17,7 @@ type Publisher struct {
 	options Options
 	scanner *scan.Scanner
 	memory  *memory
+	push    *PushOptions // nil for a daemon
 
 	allow Allow        // what is still to be lifted
 	asked bool         // stand was asked before
@@ -25,13 +26,22 @@ type Publisher struct {
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
 	stood diff.Position
+	// unsure is set while the outcome of the last commit is unknown.
+	unsure bool
+	// scanned is the directory as it was found last.
+	scanned diff.Tree
 	// reading is the path whose content was read last for a commit.
 	reading string
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
-	view   store.View
-	weight store.Weight
+	view store.View
+
+	coder *codec.Coder
+	bases *bases // of patches
+	// known is the version that bases were last read from etcd with, nil if there is none.
+	known  *store.Version
+	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand
 
 	rescan chan struct{} // capacity 1; holds a token while a full scan is asked for
 }
@@ -46,16 +56,20 @@ func New(o Options) (*Publisher, error) {
 		limit = codec.MaxFileSize
 	}
 	scanner, err := scan.New(scan.Options{
-		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks,
+		Dir: o.Dir, Ignore: o.Ignore, BusyFiles: o.BusyFiles, RefuseSymlinks: o.RefuseSymlinks, GitModes: o.GitModes,
 		MaxFileSize: limit, Beat: o.Beat, Log: o.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Publisher{options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1)}, nil
+	return &Publisher{
+		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
+		coder: codec.NewCoder(), bases: newBases(),
+	}, nil
 }
 
-// Rescan makes a running publisher look at the whole directory now.
+// Rescan makes a running publisher look at the whole directory now, and read all its
+// files again.
 func (p *Publisher) Rescan() {
 	select {
 	case p.rescan <- struct{}{}:
@@ -69,9 +83,10 @@ var errBusy = errors.New("a busy file exists")
 
 // outcome is what one step found.
 type outcome struct {
-	scanned bool
-	held    []scan.Held
-	commit  *Commit // nil if there was nothing to commit
+	scanned  bool
+	scanning time.Duration // what the scan took
+	held     []scan.Held
+	commit   *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
@@ -86,12 +101,14 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	p.scanned = found.Tree
+	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
 	if p.root == nil {
 		p.root = &found.Root
 	}
 	on, err := p.stand(ctx, p.view, found.Tree)
 	if err != nil {
-		return outcome{scanned: true, held: found.Held}, err
+		return out, err
 	}
 	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
 		// Held paths keep what is committed, and that is known only now.
@@ -99,11 +116,11 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 			return outcome{}, err
 		}
 	}
-	commit, err := p.commit(ctx, on, found)
-	if commit != nil {
-		commit.Duration = time.Since(begin)
+	out.held = found.Held
+	if out.commit, err = p.commit(ctx, on, found); out.commit != nil {
+		out.commit.Duration = time.Since(begin)
 	}
-	return outcome{scanned: true, held: found.Held, commit: commit}, err
+	return out, err
 }
 
 // busy returns errBusy while a busy file exists.
@@ -117,7 +134,7 @@ func (p *Publisher) busy() error {
 // commit commits what was found on top of where the publisher stands. It returns nil
 // if there is nothing to do.
 func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result) (*Commit, error) {
-	if p.options.push {
+	if p.push != nil {
 		if err := refuseHeld(found.Held); err != nil {
 			return nil, err
 		}
@@ -130,7 +147,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	if err := p.guard(on.base, changes, found); err != nil {
 		return nil, err
 	}
-	if p.options.dryRun {
+	if p.push != nil && p.push.DryRun {
 		return &Commit{Changes: changes, Founding: on.founding}, nil
 	}
 	sent := changes
@@ -141,6 +158,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		sent = diff.Compare(diff.Tree{}, found.Tree)
 	}
 	head, bytes, err := p.write(ctx, on, sent, found.Tree)
+	p.unsure = errors.Is(err, store.ErrAmbiguous)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +189,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
 	draft := p.options.Store.NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(sent, on.founding, draft.Stage)
+	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.busy()
@@ -182,35 +200,15 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	}
 	record := &codec.Record{
 		Tenant: on.last.Tenant, Generation: on.last.Generation + 1, Parent: on.last.Commit, Founding: on.founding,
-		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(), Message: p.options.message,
+		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(),
 		Digest: tree.Digest(), List: codec.List{Changes: changes},
+	}
+	if p.push != nil {
+		record.Message = p.push.Message
 	}
 	if !on.founding {
 		record.Keyframe = on.head.Keyframe
 	}
 	head, err := draft.Commit(ctx, record)
 	return head, bytes, err
-}
-
-// keyframe makes a keyframe if one is due. Commits go first: a lost race is no error.
-func (p *Publisher) keyframe(ctx context.Context) error {
-	if p.view.Head == nil {
-		return nil
-	}
-	if err := p.options.Store.Weigh(ctx, &p.weight, p.view); err != nil {
-		return err
-	}
-	if !p.weight.Due(p.view.Head) {
-		return nil
-	}
-	head, err := p.options.Store.MakeKeyframe(ctx, p.view)
-	switch {
-	case errors.Is(err, store.ErrLostRace):
-		return nil
-	case err != nil:
-		return err
-	}
-	p.view = p.view.After(head)
-	p.options.Log.Info("made a keyframe", "tenant", p.options.Tenant, "generation", head.Keyframe.Generation)
-	return nil
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -15,23 +14,14 @@ import (
 // busy file to go.
 const pushPatience = 5 * time.Second
 
-// PushOptions are what only a push knows.
-type PushOptions struct {
-	// Found is the tenant id and generation to lead agents on from, after both etcd
-	// and the publisher's memory were lost; nil otherwise.
-	Found   *diff.Position
-	Message string
-	// DryRun commits nothing.
-	DryRun bool
-}
-
 // Push publishes once. It returns nil if there was nothing to commit; after a dry run,
 // what would be committed, without position and bytes. Unlike Run it commits all or
 // nothing: it returns ErrRefused if any path cannot be published or a guard trips, and
-// ErrConflict if the head has another publisher's name. It gives up with an error of
+// ErrConflict if the head has another publisher's name, or is not at the generation
+// that po names. It gives up with an error of
 // etcd when ctx ends.
 func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
-	p.options.push, p.options.found, p.options.message, p.options.dryRun = true, po.Found, po.Message, po.DryRun
+	p.push = &po
 	memory, err := openMemory(p.options)
 	if err != nil {
 		return nil, err
@@ -43,6 +33,8 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 			return nil, err
 		}
 	}
+	p.bases.open(memory.dir, memory.readOnly())
+	defer p.bases.close()
 	until := time.Now().Add(pushPatience)
 	var pace store.Backoff
 	for {
@@ -72,8 +64,13 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 	}
 	p.view = view
 	out, err := p.step(ctx, nil)
-	if err != nil || p.options.dryRun {
+	if err != nil || p.push.DryRun {
 		return out.commit, err
+	}
+	if out.commit != nil {
+		if err := p.keepBases(*out.commit); err != nil {
+			p.options.Log.Warn("keeping what patches apply to", "error", err)
+		}
 	}
 	if err := p.keyframe(ctx); err != nil {
 		// The commit is made; the next one tries again.

@@ -29,6 +29,10 @@ const (
 	never        = time.Duration(-1)
 )
 
+// maxDirty is how many directories are noted while nothing can be published: beyond,
+// everything is looked at.
+const maxDirty = 10000
+
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
 // already, and an error if its memory in state_dir cannot be used.
@@ -42,17 +46,23 @@ func (p *Publisher) Run(ctx context.Context) error {
 		return ErrRunning
 	}
 	p.memory = memory
+	p.bases.open(memory.dir, false)
+	defer p.bases.close()
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
+	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
+	g.Go(func() error { return rehash.run(ctx, o) })
+	g.Go(func() error { return keeper.run(ctx) })
 	g.Go(func() error {
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
+			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
 		}
 		return d.loop(ctx)
 	})
@@ -78,6 +88,8 @@ type daemon struct {
 	*Publisher
 	watcher *watcher.Watcher
 	feed    *store.Feed
+	rehash  *rehasher
+	keeper  *keeper
 	diary   *diary
 
 	dirty    watcher.Dirty
@@ -85,12 +97,15 @@ type daemon struct {
 	changing int              // steps in a row that ended with scan.ErrChanged
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
+	copying  *logging.Episode // errors of bases
 }
 
 // loop wakes for changes on either side and makes a step each time.
 func (d *daemon) loop(ctx context.Context) error {
 	rescan := time.NewTicker(d.options.Rescan)
 	defer rescan.Stop()
+	rehash := time.NewTimer(d.options.rehashWait())
+	defer rehash.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
@@ -104,6 +119,16 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
+			d.rehash.ask(d.scanned)
+		case <-rehash.C:
+			d.rehash.ask(d.scanned)
+			rehash.Reset(d.options.rehashWait())
+			continue
+		case found := <-d.rehash.found:
+			d.distrust(found)
+		case answer := <-d.keeper.done:
+			d.keep(ctx, answer)
+			continue
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():
@@ -134,11 +159,11 @@ func (d *daemon) tell() {
 
 // note adds to what the next scan has to look at.
 func (d *daemon) note(more watcher.Dirty) {
-	if d.dirty.All || more.All {
-		d.dirty = watcher.Dirty{All: true}
-		return
-	}
+	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
 	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
+	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
+		d.dirty.All, d.dirty.Dirs = true, nil
+	}
 }
 
 // dirs returns what the next scan has to look at as scan.Scanner takes it.
@@ -164,6 +189,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	out, err := d.step(ctx, d.dirs())
 	if out.scanned {
+		if d.dirty.Poll {
+			d.watcher.Polled(out.scanning)
+		}
 		d.dirty = watcher.Dirty{}
 	}
 	if ctx.Err() != nil && out.commit == nil {
@@ -174,6 +202,7 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	}
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
+		d.copy(*out.commit)
 	}
 	if err != nil {
 		return d.failed(ctx, out.held, err)
@@ -182,21 +211,17 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	d.troubles.Ended()
 	d.retrying.Reset()
 	d.diary.live(len(out.held), d.watcher.Degraded())
-	d.keep(ctx)
+	d.keeper.ask(d.view)
 	return heldWait(out.held)
 }
 
-// keep makes a keyframe if one is due.
-func (d *daemon) keep(ctx context.Context) {
-	switch err := d.keyframe(ctx); {
-	case err == nil:
-		d.keeping.Ended()
-	case ctx.Err() == nil:
-		d.keeping.Failed(err)
-		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
-			d.view = view // what was missing may have been compacted away
-		}
+// copy keeps what the next patches apply to. Without it they only are not made.
+func (d *daemon) copy(c Commit) {
+	if err := d.keepBases(c); err != nil {
+		d.copying.Failed(err)
+		return
 	}
+	d.copying.Ended()
 }
 
 // failed notes why a step did not succeed, and returns when to try again.

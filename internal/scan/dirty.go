@@ -24,8 +24,10 @@ func (d *dirty) at(name string) *dirty {
 	return d.below[name]
 }
 
-// add marks one directory, by its path below d.
+// add marks one directory, by its path below d; with a trailing slash, and all below
+// it.
 func (d *dirty) add(path string) {
+	path, deep := strings.CutSuffix(path, "/")
 	for path != "" {
 		name, rest, _ := strings.Cut(path, "/")
 		next := d.below[name]
@@ -38,7 +40,7 @@ func (d *dirty) add(path string) {
 		}
 		d, path = next, rest
 	}
-	d.self = true
+	d.self, d.deep = true, d.deep || deep
 }
 
 // dirtied returns what the next scan has to look at: the directories named, and all

@@ -25,5 +25,5 @@
 //     file systems (NFS, FUSE). There a file counts as whole once it has stayed
 //     unchanged for 100 ms; a writer that pauses longer is published half way.
 //   - Writes through a mapping, and edits that restore both mtime and ctime by setting
-//     the clock, escape the stat cache until the process ends.
+//     the clock, can escape the stat cache: see Rehash.
 package scan

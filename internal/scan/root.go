@@ -11,11 +11,13 @@ import (
 
 func (s *Scanner) rootID() RootID { return RootID{s.root.dev, s.root.ino} }
 
-// openRoot opens the root, which may be a symlink: it is the operator's word.
-func (s *Scanner) openRoot() (int, RootID, error) {
+func (s *Scanner) openRoot() (int, RootID, error) { return openDirectory(s.options.Dir) }
+
+// openDirectory opens a root, which may be a symlink: it is the operator's word.
+func openDirectory(dir string) (int, RootID, error) {
 	var fd int
 	err := uninterrupted(func() (err error) {
-		fd, err = unix.Open(s.options.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		fd, err = unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {

@@ -182,9 +182,11 @@ func TestOnlyTheChangeIsReadAndMade(t *testing.T) {
 			t.Errorf("%q was made anew", p)
 		}
 	}
-	s.Rehash()
-	if res := mustScan(t, s, first.Tree, []string{}); res.Read != 3 {
-		t.Errorf("after Rehash %d files were read, want 3", res.Read)
+	for _, path := range []string{"a/f", "b/f", "nowhere/f", "a/nothing"} {
+		s.Distrust(path)
+	}
+	if res := mustScan(t, s, first.Tree, []string{"a", "b"}); res.Read != 2 {
+		t.Errorf("%d files were read again, want the 2 that are not trusted", res.Read)
 	}
 }
 
@@ -301,5 +303,30 @@ func TestAScanThatWasCutShortIsMadeUpFor(t *testing.T) {
 	res := mustScan(t, s, first.Tree, []string{"a"})
 	if e, _ := res.Tree.Get("b/f"); e != file(0o644, "y") {
 		t.Errorf("b/f is %+v", e)
+	}
+}
+
+func TestDirectoryWithTrailingSlashStandsForAllBelow(t *testing.T) {
+	d := t.TempDir()
+	for _, path := range []string{"a/f", "a/b/f", "a/b/c/f", "d/e/f"} {
+		write(t, d, path, "old")
+	}
+	s := newScanner(t, d, settled)
+	mustScan(t, s, diff.Tree{}, nil)
+	for _, path := range []string{"a/f", "a/b/f", "a/b/c/f", "d/e/f"} {
+		write(t, d, path, "newer")
+	}
+	for _, tt := range []struct {
+		dirs []string
+		want int // files read
+	}{
+		{[]string{"a/b"}, 1},
+		{[]string{"a/", "a/b"}, 2},
+		{[]string{"d"}, 0},
+		{[]string{"/"}, 1},
+	} {
+		if res := mustScan(t, s, diff.Tree{}, tt.dirs); res.Read != tt.want {
+			t.Errorf("%q: %d files were read, want %d", tt.dirs, res.Read, tt.want)
+		}
 	}
 }

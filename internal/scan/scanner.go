@@ -30,6 +30,10 @@ type Options struct {
 	Ignore []string
 	// BusyFiles are paths below the root that are never part of the tree: see Busy.
 	BusyFiles []string
+	// GitModes carries modes as git does: files are 0755 if their owner may execute
+	// them and 0644 otherwise, directories 0755, whatever the umask was. False carries
+	// them as found.
+	GitModes bool
 	// RefuseSymlinks holds symlinks instead of carrying them.
 	RefuseSymlinks bool
 	// MaxFileSize is the largest size in bytes of a file that is carried; 0 is no
@@ -100,20 +104,12 @@ func New(o Options) (*Scanner, error) {
 // Rules returns what is no part of the tree.
 func (s *Scanner) Rules() *Rules { return s.rules }
 
-// Rehash forgets the stat cache: the next Scan looks at everything and reads every
-// file again.
-func (s *Scanner) Rehash() {
-	s.doubt = true
-	if s.root != nil {
-		s.root.forget()
-	}
-}
-
 // Scan brings the tree up to date. dirs are the directories, "" the root, in which
-// something changed since the last call; nil is all of them. Directories that are new
-// or replaced are scanned whole, and directories with held paths are always looked at
-// again. The first scan, the one after an error, and one that finds another root look
-// at everything, whatever dirs says.
+// something changed since the last call; one with a trailing slash stands for all
+// below it too, and nil for everything. Directories that are new or replaced are
+// scanned whole, and directories with held paths are always looked at again. The first
+// scan, the one after an error, and one that finds another root look at everything,
+// whatever dirs says.
 //
 // committed is what held paths keep. Scan returns an error that wraps ErrRootMissing
 // if the root is missing, also if it vanished during the scan, ErrChanged if it was

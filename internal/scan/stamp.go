@@ -56,12 +56,4 @@ type record struct {
 	racy  bool // read again, whatever the stamp says
 }
 
-func (r *record) entry() diff.Entry {
-	e := diff.Entry{Kind: diff.File, Mode: r.stamp.mode & diff.ModeBits, Size: r.stamp.size, Hash: r.hash}
-	if r.stamp.mode&unix.S_IFMT == unix.S_IFLNK {
-		e.Kind, e.Mode = diff.Symlink, 0
-	}
-	return e
-}
-
 func compareRecord(r record, name string) int { return strings.Compare(r.name, name) }

@@ -53,14 +53,6 @@ func holds(tree *diff.Dir, children []diff.Child) bool {
 	return i == len(children)
 }
 
-// forget drops all records, here and below.
-func (d *directory) forget() {
-	d.files = nil
-	for _, sub := range d.subs {
-		sub.forget()
-	}
-}
-
 // here is the directory that is being looked at.
 type here struct {
 	fd        int
@@ -76,9 +68,9 @@ type listing struct {
 	subs     map[string]*directory
 }
 
-func (l *listing) addDir(name string, mode uint32, d *directory) {
-	l.children = append(l.children, dirChild(name, mode, d))
-	l.keep(name, d)
+func (l *listing) addDir(child diff.Child, d *directory) {
+	l.children = append(l.children, child)
+	l.keep(child.Name, d)
 }
 
 func (l *listing) keep(name string, d *directory) {
@@ -88,13 +80,34 @@ func (l *listing) keep(name string, d *directory) {
 	l.subs[name] = d
 }
 
-func (l *listing) addRecord(r record) {
-	l.children = append(l.children, diff.Child{Name: r.name, Entry: r.entry()})
+func (l *listing) addRecord(r record, e diff.Entry) {
+	l.children = append(l.children, diff.Child{Name: r.name, Entry: e})
 	l.files = append(l.files, r)
 }
 
-func dirChild(name string, mode uint32, d *directory) diff.Child {
-	return diff.Child{Name: name, Entry: diff.Entry{Kind: diff.Directory, Mode: mode & diff.ModeBits}, Dir: d.tree}
+// dirChild returns a directory as the tree carries it.
+func (s *Scanner) dirChild(name string, mode uint32, d *directory) diff.Child {
+	return diff.Child{Name: name, Entry: diff.Entry{Kind: diff.Directory, Mode: s.mode(mode)}, Dir: d.tree}
+}
+
+// entry returns a file or symlink as the tree carries it.
+func (s *Scanner) entry(r record) diff.Entry {
+	e := diff.Entry{Kind: diff.Symlink, Size: r.stamp.size, Hash: r.hash}
+	if r.stamp.mode&unix.S_IFMT != unix.S_IFLNK {
+		e.Kind, e.Mode = diff.File, s.mode(r.stamp.mode)
+	}
+	return e
+}
+
+// mode returns the bits that the tree carries of the mode of a file or directory.
+func (s *Scanner) mode(found uint32) uint32 {
+	switch {
+	case !s.options.GitModes:
+		return found & diff.ModeBits
+	case found&unix.S_IFMT == unix.S_IFDIR, found&unix.S_IXUSR != 0:
+		return 0o755
+	}
+	return 0o644
 }
 
 // walk is one scan under way.
@@ -151,7 +164,7 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 			return false, w.ctx.Err()
 		}
 		i, _ := slices.BinarySearchFunc(children, name, func(c diff.Child, n string) int { return strings.Compare(c.Name, n) })
-		children[i] = dirChild(name, st.Mode, sub)
+		children[i] = w.dirChild(name, st.Mode, sub)
 	}
 	in.known.set(children)
 	return true, nil
@@ -232,7 +245,7 @@ func (w *walk) take(next *listing, in here, name, path string, st *unix.Stat_t, 
 		return &obstacle{reason: Unsupported}
 	}
 	if err == nil {
-		next.addRecord(rec)
+		next.addRecord(rec, w.entry(rec))
 	}
 	return err
 }
@@ -241,7 +254,7 @@ func (w *walk) take(next *listing, in here, name, path string, st *unix.Stat_t, 
 func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want *dirty) error {
 	known := in.known.subs[name]
 	if known != nil && want == nil && !known.stale && known.is(st) {
-		next.addDir(name, st.Mode, known)
+		next.addDir(w.dirChild(name, st.Mode, known), known)
 		return nil
 	}
 	fd, now, err := openDir(in.fd, name)
@@ -260,7 +273,7 @@ func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want
 		}
 		return err
 	}
-	next.addDir(name, now.Mode, known)
+	next.addDir(w.dirChild(name, now.Mode, known), known)
 	return nil
 }
 

@@ -41,15 +41,17 @@ type Client struct {
 	cfg     Config
 	coder   *codec.Coder
 	breaker *breaker
+	oldest  map[int]int // supported patches, see Outdated
 
-	mu   sync.Mutex       // guards etcd
-	etcd *clientv3.Client // made by the first call
+	mu      sync.Mutex       // guards what follows
+	etcd    *clientv3.Client // made by the first call
+	version string           // of the server that was asked last
 }
 
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker()}
+	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest()}
 }
 
 // Close ends the connection.

@@ -204,7 +204,7 @@ func TestHeadOfANewerFormatIsNamed(t *testing.T) {
 
 func TestKeyframeBridgesAGap(t *testing.T) {
 	d := newDamagedEtcd(t)
-	h, err := d.store.MakeKeyframe(t.Context(), d.view())
+	h, err := d.store.MakeKeyframe(t.Context(), d.view(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +295,7 @@ func TestContentThatCameBefore(t *testing.T) {
 			head := d.heads[5]
 			if keyframe {
 				var err error
-				if head, err = d.store.MakeKeyframe(t.Context(), d.view()); err != nil {
+				if head, err = d.store.MakeKeyframe(t.Context(), d.view(), nil); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -311,7 +311,7 @@ func TestContentThatCameBefore(t *testing.T) {
 			d.check(d.haves[5], d.view())
 			d.check(store.Have{Position: head.Position, Tree: d.tree}, d.view())
 			d.check(d.haves[2], d.view())
-			if _, err := d.store.MakeKeyframe(t.Context(), d.view()); err != nil {
+			if _, err := d.store.MakeKeyframe(t.Context(), d.view(), nil); err != nil {
 				t.Fatal(err)
 			}
 			d.check(store.Have{}, d.view())

@@ -14,7 +14,8 @@
 // A commit becomes visible in one Txn, and only if the head still has the bytes
 // that the committer read. What Draft.Commit reports as committed is on a majority
 // of members. What Resolve returns was verified: every record's parent, every tree
-// digest, every content's hash.
+// digest, every content's hash. At and Commits verify what leads from the keyframe or
+// founding below to the generation; that it leads on to the head is what Verify checks.
 //
 // # Caveats
 //

@@ -192,6 +192,10 @@ func (s *Store) followOnce(ctx context.Context, f *Feed, failing *logging.Episod
 	})
 	g.Go(func() error { return untilDisconnected(ctx, etcd.ActiveConnection()) })
 	g.Go(func() error { return s.recheck(ctx, view, f) })
+	g.Go(func() error {
+		s.client.checkVersion(ctx)
+		return nil
+	})
 	return true, g.Wait()
 }
 

@@ -33,10 +33,19 @@ func (w *Weight) Due(head *Head) bool {
 		(w.records > max(w.keyframe, keyframeFloor) || head.Position.Generation-w.base >= keyframeEvery)
 }
 
-// weigh returns a list's bytes: what lies in packs counts decompressed, for records
-// and keyframes alike.
+// rebuildCost is how many bytes that patches make weigh as much as one that is read: a
+// host that lacks a base makes every version since the keyframe, at about 1 GB/s.
+const rebuildCost = 128
+
+// weigh returns a list's bytes, but for what lies in the record itself: packs count
+// decompressed, for records and keyframes alike, and patches for what they make.
 func weigh(l *codec.List) int64 {
 	var n int64
+	for i := range l.Changes {
+		if l.Changes[i].Content.Patch != nil {
+			n += l.Changes[i].New.Size / rebuildCost
+		}
+	}
 	for _, ref := range l.Parts {
 		n += ref.Size
 	}
@@ -101,22 +110,29 @@ func (s *Store) weighBase(ctx context.Context, sum *Weight, view View) error {
 	return nil
 }
 
-// MakeKeyframe stages a keyframe of the view's head and replaces the head by one that
-// names it, at the same position. Contents that lie in packs stay where they are. It
-// returns ErrLostRace if a commit came in between: then the staged packs are garbage.
-func (s *Store) MakeKeyframe(ctx context.Context, view View) (*Head, error) {
+// Keyframe is a keyframe that is staged. No head names it before PublishKeyframe.
+type Keyframe struct {
+	ref      codec.KeyframeRef
+	tenant   diff.TenantID
+	founding uint64
+	fence    clientv3.Cmp
+}
+
+// StageKeyframe stages a keyframe of the view's head. Contents that lie whole in packs
+// stay where they are; of those that records hold as patches have, which may be nil,
+// saves rebuilding what the caller holds.
+func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Keyframe, error) {
 	head := view.Head
 	fence, err := s.readFence(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &walk{store: s, head: head, revision: view.revision, places: make(map[diff.Hash]codec.Content)}
-	v, err := w.fromBase(ctx)
+	v, err := newWalk(s, head, view.revision).fromBase(ctx)
 	if err != nil {
 		return nil, err
 	}
 	draft := s.NewDraft(ctx, head)
-	ref, err := s.stageKeyframe(v, draft)
+	ref, err := s.stageKeyframe(ctx, v, have, draft)
 	if err != nil {
 		draft.Discard()
 		return nil, err
@@ -127,17 +143,38 @@ func (s *Store) MakeKeyframe(ctx context.Context, view View) (*Head, error) {
 	if err != nil {
 		return nil, err
 	}
+	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, fence: fence}, nil
+}
+
+// PublishKeyframe replaces the head by one that names the keyframe, at the same
+// position. Commits may have been made since it was staged; the caller knows that they
+// follow from its position. It returns ErrLostRace if the history began anew meanwhile,
+// or if head is no longer the head: the staged packs are garbage then.
+func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*Head, error) {
+	if head == nil || head.Position.Tenant != k.tenant || head.Founding != k.founding ||
+		head.Position.Generation < k.ref.Generation || head.Keyframe.Generation >= k.ref.Generation {
+		return nil, fmt.Errorf("publish keyframe: %w", ErrLostRace)
+	}
 	next := head.Head
-	next.Keyframe = ref
+	next.Keyframe = k.ref
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err
 	}
-	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence)
+	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, k.fence)
 	if err != nil {
 		return nil, err
 	}
 	return &Head{Head: next, raw: raw, modRevision: revision}, nil
+}
+
+// MakeKeyframe stages a keyframe of the view's head and publishes it.
+func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Head, error) {
+	k, err := s.StageKeyframe(ctx, view, have)
+	if err != nil {
+		return nil, err
+	}
+	return s.PublishKeyframe(ctx, view.Head, k)
 }
 
 // readFence returns the comparison that fails if packs were removed after now: a
@@ -158,24 +195,27 @@ func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {
 	return clientv3.Compare(clientv3.ModRevision(s.keys.fence()), "=", modRevision), err
 }
 
-func (s *Store) stageKeyframe(v *Version, draft *Draft) (codec.KeyframeRef, error) {
+func (s *Store) stageKeyframe(ctx context.Context, v *Version, have func(diff.Hash) []byte, draft *Draft) (codec.KeyframeRef, error) {
 	k := &codec.Keyframe{Position: v.Position(), Digest: v.Tree.Digest()}
 	packer := codec.NewPacker(draft.Stage)
 	spots := make(map[diff.Hash]codec.Spot)
+	r := v.rebuild(have, func(diff.Hash, []byte) error { return nil })
 	for path, e := range v.Tree.All() {
 		ch := codec.Change{Path: path, New: e}
 		if e.HasContent() && e.Size > 0 {
-			place, ok := v.places[e.Hash]
+			p, ok := v.places[e.Hash]
 			if !ok {
 				return codec.KeyframeRef{}, fmt.Errorf("%w: no record tells where the content of %q lies", ErrDamaged, path)
 			}
-			ch.Content = place
-			if _, done := spots[e.Hash]; !done && len(place.Packs) == 0 {
-				spot, err := packer.Add(place.Whole)
+			ch.Content = p.Content
+			if _, done := spots[e.Hash]; !done && (len(p.Packs) == 0 || p.Patch != nil) {
+				content, err := r.content(ctx, e.Hash)
 				if err != nil {
 					return codec.KeyframeRef{}, err
 				}
-				spots[e.Hash] = spot
+				if spots[e.Hash], err = packer.Add(content); err != nil {
+					return codec.KeyframeRef{}, err
+				}
 			}
 		}
 		k.List.Changes = append(k.List.Changes, ch)

@@ -1,6 +1,10 @@
 package store
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
 
 // keys names a tenant's keys.
 type keys struct {
@@ -11,6 +15,12 @@ func (k keys) head() string { return k.base + "/pub/head" }
 
 func (k keys) log(generation uint64) string {
 	return fmt.Sprintf("%s/pub/log/%016x", k.base, generation)
+}
+
+// generation reads what log writes.
+func (k keys) generation(key string) (uint64, bool) {
+	n, err := strconv.ParseUint(strings.TrimPrefix(key, k.base+"/pub/log/"), 16, 64)
+	return n, err == nil
 }
 
 // logEnd is the key after the last that a log record can have. head and log records

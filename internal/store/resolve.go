@@ -34,7 +34,7 @@ type Version struct {
 	revision int64
 	// places tells where contents lie: all of the tree if complete is set, else those
 	// that came after what one had.
-	places   map[diff.Hash]codec.Content
+	places   map[diff.Hash]place
 	complete bool
 }
 
@@ -56,7 +56,7 @@ func (s *Store) Resolve(ctx context.Context, have Have, view View) (*Version, er
 	if head == nil {
 		return nil, ErrNoHead
 	}
-	w := &walk{store: s, head: head, revision: view.revision, places: make(map[diff.Hash]codec.Content)}
+	w := newWalk(s, head, view.revision)
 	if have.Position.IsZero() {
 		return w.fromBase(ctx)
 	}
@@ -80,6 +80,24 @@ func (s *Store) Resolve(ctx context.Context, have Have, view View) (*Version, er
 	return w.fromRecords(ctx, have)
 }
 
+// Advance returns the version at the view's head, like Resolve for somebody who has v,
+// and goes on knowing where contents lie. v must not be used any more.
+func (v *Version) Advance(ctx context.Context, view View) (*Version, error) {
+	from := v.Position()
+	if view.Head == nil || view.Head.Position.Tenant != from.Tenant || from.Generation < view.Head.Founding ||
+		from.Generation > view.Head.Position.Generation {
+		return v.store.Resolve(ctx, Have{}, view)
+	}
+	w := newWalk(v.store, view.Head, view.revision)
+	w.at, w.tree, w.places = from, v.Tree, v.places
+	if w.at != w.head.Position {
+		if err := w.records(ctx, from.Generation, w.head.Position.Generation); err != nil {
+			return nil, err
+		}
+	}
+	return w.arrived(v.complete)
+}
+
 // walk leads from a tree over records to the head.
 type walk struct {
 	store    *Store
@@ -88,7 +106,13 @@ type walk struct {
 
 	at     diff.Position
 	tree   diff.Tree
-	places map[diff.Hash]codec.Content
+	places map[diff.Hash]place
+
+	visit func(r *codec.Record, before diff.Tree) // is told of each step; may be nil
+}
+
+func newWalk(s *Store, head *Head, revision int64) *walk {
+	return &walk{store: s, head: head, revision: revision, places: make(map[diff.Hash]place)}
 }
 
 // version returns the version that the walk has reached.
@@ -235,7 +259,14 @@ func (w *walk) step(r *codec.Record) error {
 	case r.Generation != w.at.Generation+1 || r.Parent != w.at.Commit:
 		return fmt.Errorf("%w: the record of generation %d does not follow generation %d", ErrDamaged, r.Generation, w.at.Generation)
 	}
-	return w.apply(&r.List, r.Position(), r.Digest)
+	before := w.tree
+	if err := w.apply(&r.List, r.Position(), r.Digest); err != nil {
+		return err
+	}
+	if w.visit != nil {
+		w.visit(r, before)
+	}
+	return nil
 }
 
 func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
@@ -251,8 +282,13 @@ func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
 		if c.New.Size > 0 && c.Content.IsZero() {
 			continue // it came before, and lies where it lay
 		}
-		if c.New.HasContent() {
-			w.places[c.New.Hash] = c.Content
+		if !c.New.HasContent() {
+			continue
+		}
+		// A content that comes back may be a patch of one that is a patch of it: where it
+		// lay first, no base comes after what is made of it.
+		if _, ok := w.places[c.New.Hash]; !ok || c.Content.Patch == nil {
+			w.places[c.New.Hash] = place{c.Content, c.New.Size}
 		}
 	}
 	w.at, w.tree = to, tree

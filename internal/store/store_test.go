@@ -183,7 +183,7 @@ func TestResolve(t *testing.T) {
 		f.check(store.Have{Position: h4.Position, Tree: f.tree}, f.view())
 	})
 	t.Run("through a keyframe", func(t *testing.T) {
-		h, err := f.store.MakeKeyframe(t.Context(), f.view())
+		h, err := f.store.MakeKeyframe(t.Context(), f.view(), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +229,7 @@ func TestCommitLosesTheRaceToAnother(t *testing.T) {
 func TestCommitGoesOnWhenOnlyTheKeyframeChanged(t *testing.T) {
 	f := newFixture(t)
 	h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
-	if _, err := f.store.MakeKeyframe(t.Context(), f.view()); err != nil {
+	if _, err := f.store.MakeKeyframe(t.Context(), f.view(), nil); err != nil {
 		t.Fatal(err)
 	}
 	h2 := f.mustCommit(h1, map[string]string{"a": "two"}, false)
@@ -237,6 +237,58 @@ func TestCommitGoesOnWhenOnlyTheKeyframeChanged(t *testing.T) {
 		t.Fatalf("the commit lost the keyframe: %+v", h2.Head)
 	}
 	f.check(store.Have{}, f.view())
+}
+
+func TestKeyframeIsPublishedAboveCommitsMadeMeanwhile(t *testing.T) {
+	f := newFixture(t)
+	h1 := f.mustCommit(nil, map[string]string{"a": "one", "b": "one"}, false)
+	stage := func() *store.Keyframe {
+		t.Helper()
+		k, err := f.store.StageKeyframe(t.Context(), f.view(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	k1 := stage()
+	first := store.Have{Position: h1.Position, Tree: f.tree}
+	h2 := f.mustCommit(h1, map[string]string{"a": "two"}, false)
+	k2 := stage()
+	h3 := f.mustCommit(h2, map[string]string{"a": "three"}, false)
+
+	if _, err := f.store.PublishKeyframe(t.Context(), h2, k2); !errors.Is(err, store.ErrLostRace) {
+		t.Fatalf("on a head that is no longer: %v", err)
+	}
+	h, err := f.store.PublishKeyframe(t.Context(), h3, k2)
+	if err != nil || h.Position != h3.Position || h.Keyframe.Generation != 2 {
+		t.Fatalf("head %+v, %v", h, err)
+	}
+	f.check(store.Have{}, f.view())
+	f.check(first, f.view())
+	if _, err := f.store.PublishKeyframe(t.Context(), h, k1); !errors.Is(err, store.ErrLostRace) {
+		t.Fatalf("an older one: %v", err)
+	}
+	h4 := f.mustCommit(h, map[string]string{"b": "two"}, false)
+	f.check(store.Have{}, f.view())
+
+	founded := *h4
+	founded.Founding = 4
+	if _, err := f.store.PublishKeyframe(t.Context(), &founded, stage()); !errors.Is(err, store.ErrLostRace) {
+		t.Fatalf("of the history before a founding: %v", err)
+	}
+
+	marked := make(map[uint64]bool)
+	for c, err := range f.store.Commits(t.Context(), f.view(), 1, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Keyframe {
+			marked[c.Record.Generation] = true
+		}
+	}
+	if len(marked) != 1 || !marked[2] {
+		t.Errorf("the history shows keyframes of %v, want of generation 2", marked)
+	}
 }
 
 func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
@@ -251,7 +303,7 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 			if i < 5 || i > 20 {
 				t.Errorf("due after %d commits of 10 kB", i)
 			}
-			if h, err := f.store.MakeKeyframe(t.Context(), f.view()); err != nil {
+			if h, err := f.store.MakeKeyframe(t.Context(), f.view(), nil); err != nil {
 				t.Fatal(err)
 			} else if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil || w.Due(h) {
 				t.Fatalf("due again at once: %v", err)

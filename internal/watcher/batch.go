@@ -17,7 +17,8 @@ const drain = time.Millisecond
 // dirtySet is a bounded set of directories; the zero value is empty.
 type dirtySet struct {
 	all  bool
-	dirs map[string]struct{} // nil when all
+	poll bool                // it holds a poll
+	dirs map[string]struct{} // nil when all; with a trailing slash: with all below it
 }
 
 func (s *dirtySet) add(dir string) {
@@ -33,9 +34,10 @@ func (s *dirtySet) add(dir string) {
 	}
 }
 
-func (s *dirtySet) addAll() { *s = dirtySet{all: true} }
+func (s *dirtySet) addAll() { s.all, s.dirs = true, nil }
 
 func (s *dirtySet) merge(o dirtySet) {
+	s.poll = s.poll || o.poll
 	if o.all {
 		s.addAll()
 	}
@@ -45,7 +47,7 @@ func (s *dirtySet) merge(o dirtySet) {
 }
 
 func (s *dirtySet) dirty() Dirty {
-	return Dirty{All: s.all, Dirs: slices.Sorted(maps.Keys(s.dirs))}
+	return Dirty{All: s.all, Poll: s.poll, Dirs: slices.Sorted(maps.Keys(s.dirs))}
 }
 
 // batch is what was noted and has not settled; the zero value is empty.

@@ -1,10 +1,6 @@
 package watcher
 
-import (
-	"fmt"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 // rootID tells one root from another at the same path. The mount id is in it
 // because a file system that was unmounted and mounted again has lost its
@@ -14,15 +10,15 @@ type rootID struct {
 	inode, mount uint64
 }
 
-// identify follows symlinks. It wraps unix.ENOENT for a missing root and
+// identify follows symlinks. It returns unix.ENOENT for a missing root and
 // unix.ENOTDIR for one that is no directory.
 func identify(dir string) (rootID, error) {
 	var st unix.Statx_t
 	if err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_TYPE|unix.STATX_INO|unix.STATX_MNT_ID, &st); err != nil {
-		return rootID{}, fmt.Errorf("watch %s: %w", dir, err)
+		return rootID{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return rootID{}, fmt.Errorf("watch %s: %w", dir, unix.ENOTDIR)
+		return rootID{}, unix.ENOTDIR
 	}
 	return rootID{major: st.Dev_major, minor: st.Dev_minor, inode: st.Ino, mount: st.Mnt_id}, nil
 }

@@ -2,7 +2,12 @@ package watcher
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -15,8 +20,8 @@ type state int
 
 const (
 	watching state = iota
-	partly         // some directories are not watched
-	blind          // the root is missing or cannot be watched
+	polled         // some directories, or all
+	blind          // the root is missing or unreadable
 )
 
 // run is what one Run owns; only its goroutine uses it.
@@ -27,6 +32,7 @@ type run struct {
 	made  time.Time
 	state state
 	batch batch
+	polls polls
 }
 
 // Run watches until ctx ends and then returns ctx.Err(), after everything that
@@ -40,19 +46,25 @@ func (w *Watcher) Run(ctx context.Context) error {
 	defer r.close()
 	settled := time.NewTimer(time.Hour)
 	defer settled.Stop()
+	poll := time.NewTimer(time.Hour)
+	defer poll.Stop()
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 
 	r.remake(ctx)
 	r.signal(dirtySet{all: true})
 	for ctx.Err() == nil {
-		r.arm(settled)
+		r.arm(settled, poll)
 		select {
 		case <-ctx.Done():
 		case <-r.ready():
 			r.note(ctx)
 		case <-settled.C:
 			r.settle(ctx)
+		case <-poll.C:
+			r.signal(r.polls.take())
+		case took := <-r.costs:
+			r.polls.cost(took, time.Now())
 		case <-look.C:
 			r.look(ctx)
 		}
@@ -67,12 +79,16 @@ func (r *run) ready() <-chan struct{} {
 	return r.set.queue.ready
 }
 
-func (r *run) arm(settled *time.Timer) {
-	if r.batch.empty() {
-		settled.Stop()
-		return
+// arm sets the timers to what is to come next.
+func (r *run) arm(settled, poll *time.Timer) {
+	settled.Stop()
+	if !r.batch.empty() {
+		settled.Reset(time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)))
 	}
-	settled.Reset(time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)))
+	poll.Stop()
+	if !r.polls.due.IsZero() {
+		poll.Reset(time.Until(r.polls.due))
+	}
 }
 
 func (r *run) note(ctx context.Context) {
@@ -112,7 +128,7 @@ func (r *run) look(ctx context.Context) {
 		}
 		return
 	}
-	retry := r.state == partly && time.Since(r.made) >= retryEvery
+	retry := r.set != nil && r.set.unwatched > 0 && time.Since(r.made) >= retryEvery
 	if r.set != nil && id == r.id && !retry {
 		return
 	}
@@ -133,7 +149,7 @@ func (r *run) remake(ctx context.Context) bool {
 		r.lose(err)
 		return false
 	}
-	set, err := openWatches(ctx, r.o, r.opened)
+	set, err := r.openWatches(ctx)
 	if err != nil {
 		r.lose(err)
 		return false
@@ -141,18 +157,30 @@ func (r *run) remake(ctx context.Context) bool {
 	r.set, r.id = set, id
 	r.o.Log.Debug("watches made anew", "path", r.o.Dir, "watches", set.count,
 		"unreadable", set.unreadable, "duration_ms", time.Since(r.made).Milliseconds())
+	r.polls.plan(whole(set.polled), time.Now())
 	if err := set.degraded(); err != nil {
-		r.report(partly, err)
+		r.report(polled, err)
 	} else {
 		r.report(watching, nil)
 	}
 	return true
 }
 
-// lose records that the root is not watched.
+// lose records that the root is not watched. If it is there, all of it is polled.
 func (r *run) lose(err error) {
 	r.close()
-	r.report(blind, err)
+	if gone(err) {
+		r.polls.plan(nil, time.Now())
+		r.report(blind, fmt.Errorf("watch %s: %w", r.o.Dir, err))
+		return
+	}
+	r.polls.plan([]string{"/"}, time.Now())
+	r.report(polled, polling(r.o.Dir, fmt.Errorf("it is not watched: %w", err)))
+}
+
+// gone reports whether err says that there is nothing to poll either.
+func gone(err error) bool {
+	return errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrPermission) || errors.Is(err, unix.ENOTDIR)
 }
 
 // report keeps Degraded up to date and logs once per episode.
@@ -162,11 +190,14 @@ func (r *run) report(s state, err error) {
 		return
 	}
 	r.state = s
-	if s == watching {
+	switch s {
+	case watching:
 		r.o.Log.Info("everything is watched again", "path", r.o.Dir)
-		return
+	case polled:
+		r.o.Log.Warn("changes may be noticed late", "path", r.o.Dir, "error", err)
+	case blind:
+		r.o.Log.Warn("changes may go unnoticed until the next full scan", "path", r.o.Dir, "error", err)
 	}
-	r.o.Log.Warn("changes may go unnoticed until the next full scan", "path", r.o.Dir, "error", err)
 }
 
 func (r *run) close() {

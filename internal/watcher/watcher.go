@@ -8,15 +8,20 @@
 // makes all watches anew and then asks for a scan of everything, so that
 // whatever happened while no watch stood lies before that scan.
 //
+// What cannot be watched is polled: directories for which no watches are left, and
+// file systems that others change without this kernel seeing it (NFS, SMB, FUSE …).
+// They are signalled every second, or less often where looking at them is dear.
+//
 // Caveats. Not reported by inotify, hence left to the consumer's periodic scan:
 // writes through mmap, writes through a hard link outside the directory, mounts
-// made or undone below the root, most changes on network file systems. Closing
+// made or undone below the root. What is polled does not wait for quiet. Closing
 // a file that was open for writing raises no event here: fsnotify 1.10.1 has
 // IN_CLOSE_WRITE but does not export it. A directory that a bind mount shows at
 // two paths below the root is reported at one of them only.
 package watcher
 
 import (
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -48,20 +53,26 @@ type Dirty struct {
 	// All asks for a scan of everything; Dirs is then nil.
 	All bool
 	// Dirs are the directories in which something changed, slash-separated
-	// below the root, sorted; "" is the root. One may be gone by now.
+	// below the root, sorted; "" is the root. One that ends with a slash stands for
+	// all below it too. One may be gone by now.
 	Dirs []string
+	// Poll says that something is to be looked at only because no event would tell of
+	// it: see Watcher.Polled.
+	Poll bool
 }
 
 // Watcher signals changes below one directory.
 type Watcher struct {
 	o       Options
-	changed chan struct{} // capacity 1, filled and emptied under mu, never closed
+	changed chan struct{}      // capacity 1, filled and emptied under mu, never closed
+	costs   chan time.Duration // of polls, told by the consumer; capacity 1, never closed
 
 	mu       sync.Mutex
 	settled  dirtySet // guarded by mu
 	degraded error    // guarded by mu
 
 	opened func(*fsnotify.Watcher) // tests: told of every fsnotify watcher before it is used
+	fsType func(*os.File) uint32   // of the file system of a directory; tests replace it
 }
 
 // New returns a watcher for o.Dir. It starts and opens nothing: see Run.
@@ -70,7 +81,7 @@ func New(o Options) *Watcher {
 	if o.Ignore == nil {
 		o.Ignore = func(string, bool) bool { return false }
 	}
-	return &Watcher{o: o, changed: make(chan struct{}, 1)}
+	return &Watcher{o: o, changed: make(chan struct{}, 1), costs: make(chan time.Duration, 1), fsType: fsType}
 }
 
 // Changed holds a token while something settled waits for Take. It is never
@@ -91,11 +102,21 @@ func (w *Watcher) Take() Dirty {
 	return d
 }
 
+// Polled tells what it cost to look at a Dirty with Poll. The next poll waits until
+// this is known, and then so long that polls take at most a twentieth of the time.
+func (w *Watcher) Polled(took time.Duration) {
+	select {
+	case w.costs <- took:
+	default:
+	}
+}
+
 // Degraded returns nil when every readable directory is watched, and before
-// Run. Otherwise changes may go unsignalled, and the error says why and what
-// remedies it: the root is missing, or watches ran out (wraps unix.ENOSPC for
-// watches, unix.EMFILE for inotify instances). Unreadable directories below the
-// root are not counted: the scan meets and reports them.
+// Run. Otherwise the error says why not and what remedies it: the root is missing;
+// or something is polled, because watches ran out (wraps unix.ENOSPC for watches,
+// unix.EMFILE for inotify instances) or others may change the file system.
+// Unreadable directories below the root are not counted: the scan meets and reports
+// them.
 func (w *Watcher) Degraded() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

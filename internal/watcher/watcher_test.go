@@ -347,12 +347,12 @@ func TestWatchesExhausted(t *testing.T) {
 	wait(t, w)
 	err := w.Degraded()
 	if !errors.Is(err, unix.ENOSPC) || !strings.Contains(err.Error(), "5 of 10 directories") ||
-		!strings.Contains(err.Error(), "fs.inotify.max_user_watches") {
+		!strings.Contains(err.Error(), `polling, because`) || !strings.Contains(err.Error(), `raise the limit with "sysctl user.max_inotify_watches=524288"`) {
 		t.Errorf("degraded: %v", err)
 	}
 	write(t, filepath.Join(dir, "f"), "1")
-	if got, want := wait(t, w), (Dirty{Dirs: []string{""}}); !reflect.DeepEqual(got, want) {
-		t.Errorf("the root is watched still: got %+v, want %+v", got, want)
+	if got := wait(t, w); !slices.Contains(got.Dirs, "") { // A poll may be among it.
+		t.Errorf("the root is watched still: got %+v", got)
 	}
 	mkdir(t, filepath.Join(dir, "10")) // Another remake of the same episode.
 	wait(t, w)
@@ -388,7 +388,7 @@ func TestInotifyInstancesExhausted(t *testing.T) {
 	limit(0)
 	w := start(t, Options{Dir: t.TempDir()})
 	wait(t, w)
-	if err := w.Degraded(); !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), "fs.inotify.max_user_instances") {
+	if err := w.Degraded(); !errors.Is(err, unix.EMFILE) || !strings.Contains(err.Error(), `"sysctl user.max_inotify_instances=1024"`) {
 		t.Errorf("degraded: %v", err)
 	}
 	limit(10)

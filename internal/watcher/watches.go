@@ -35,26 +35,32 @@ type watches struct {
 	unreadable int                 // directories skipped for want of permission
 	unwatched  int                 // directories refused for another reason
 	cause      error               // the first such reason
+
+	fsType  func(*os.File) uint32
+	remote  map[uint64]string   // by device: remote's word for its file system
+	distant string              // the first of these words that is not empty
+	polled  map[string]struct{} // directories of which events do not tell all
 }
 
-// openWatches watches o.Dir and every directory below it. It fails only if the
+// openWatches watches the root and every directory below it. It fails only if the
 // root cannot be watched; close the set otherwise.
-func openWatches(ctx context.Context, o Options, opened func(*fsnotify.Watcher)) (*watches, error) {
+func (w *Watcher) openWatches(ctx context.Context) (*watches, error) {
 	fs, err := fsnotify.NewWatcher()
 	if err != nil {
-		return nil, fmt.Errorf("watch %s: %w%s", o.Dir, err, remedy(err))
+		return nil, err
 	}
 	s := &watches{
-		root: o.Dir, ignore: o.Ignore, log: o.Log, fs: fs, queue: newQueue(),
+		root: w.o.Dir, ignore: w.o.Ignore, log: w.o.Log, fs: fs, queue: newQueue(),
 		dirs: make(map[string]struct{}), ignored: make(map[string]struct{}),
+		fsType: w.fsType, remote: make(map[uint64]string), polled: make(map[string]struct{}),
 	}
-	if opened != nil {
-		opened(fs)
+	if w.opened != nil {
+		w.opened(fs)
 	}
 	go s.queue.run(fs.Events, fs.Errors)
 	if err := fs.Add(s.root); err != nil {
 		s.close()
-		return nil, fmt.Errorf("watch %s: %w%s", o.Dir, err, remedy(err))
+		return nil, err
 	}
 	s.add(ctx, "")
 	return s, nil
@@ -68,23 +74,20 @@ func (s *watches) close() {
 	<-s.queue.ended
 }
 
-// degraded is nil if no directory was refused a watch.
+// degraded is nil if nothing is polled.
 func (s *watches) degraded() error {
-	if s.unwatched == 0 {
-		return nil
+	switch {
+	case s.unwatched > 0:
+		return polling(s.root, fmt.Errorf("%d of %d directories are not watched: %w", s.unwatched, len(s.dirs), s.cause))
+	case s.distant != "":
+		return polling(s.root, fmt.Errorf("%s does not announce what other hosts change", s.distant))
 	}
-	return fmt.Errorf("watch %s: %d of %d directories are not watched: %w%s",
-		s.root, s.unwatched, len(s.dirs), s.cause, remedy(s.cause))
+	return nil
 }
 
-func remedy(err error) string {
-	switch {
-	case errors.Is(err, unix.ENOSPC):
-		return "; raise the sysctl fs.inotify.max_user_watches (in a user namespace also user.max_inotify_watches)"
-	case errors.Is(err, unix.EMFILE):
-		return "; raise the sysctl fs.inotify.max_user_instances or the limit of open files"
-	}
-	return ""
+// polling says why the root or a part of it is polled.
+func polling(root string, why error) error {
+	return fmt.Errorf("watch %s: polling, because %w%s", root, why, remedy(why))
 }
 
 func (s *watches) path(dir string) string { return filepath.Join(s.root, dir) }
@@ -109,7 +112,7 @@ func (s *watches) add(ctx context.Context, top string) {
 		if err == nil {
 			s.count++
 		}
-		entries, readErr := s.read(dir)
+		entries, distant, readErr := s.read(dir)
 		for _, e := range entries {
 			sub := path.Join(dir, e.Name())
 			switch {
@@ -120,31 +123,53 @@ func (s *watches) add(ctx context.Context, top string) {
 				todo = append(todo, sub)
 			}
 		}
-		s.refused(dir, err, readErr)
+		if s.refused(dir, err, readErr) || distant {
+			s.polled[dir] = struct{}{}
+		}
 	}
 }
 
-// read lists a directory. Below the root it does not follow a symlink that has
-// taken the directory's place: to that this directory is gone.
-func (s *watches) read(dir string) ([]os.DirEntry, error) {
+// read lists a directory, and tells whether others may change it unseen. Below the
+// root it does not follow a symlink that has taken the directory's place: to that this
+// directory is gone.
+func (s *watches) read(dir string) (entries []os.DirEntry, distant bool, err error) {
 	flags := os.O_RDONLY | unix.O_DIRECTORY
 	if dir != "" {
 		flags |= unix.O_NOFOLLOW
 	}
 	f, err := os.OpenFile(s.path(dir), flags, 0)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	defer f.Close() //nolint:errcheck // Nothing was written.
-	return f.ReadDir(-1)
+	distant = s.isRemote(f)
+	entries, err = f.ReadDir(-1)
+	return entries, distant, err
 }
 
-// refused counts a directory that could not be watched or read, by the first
-// error that does not only say that it is gone.
-func (s *watches) refused(dir string, errs ...error) {
+// isRemote asks once for each device: on some file systems asking is a journey.
+func (s *watches) isRemote(f *os.File) bool {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return false
+	}
+	word, known := s.remote[st.Dev]
+	if !known {
+		word = remote(s.fsType(f))
+		s.remote[st.Dev] = word
+		if s.distant == "" {
+			s.distant = word
+		}
+	}
+	return word != ""
+}
+
+// refused reports whether a directory could not be watched or read, by the first
+// error that does not only say that it is gone. Want of permission does not count.
+func (s *watches) refused(dir string, errs ...error) bool {
 	for _, err := range errs {
 		switch {
 		case err == nil, errors.Is(err, os.ErrNotExist):
@@ -152,14 +177,15 @@ func (s *watches) refused(dir string, errs ...error) {
 		case errors.Is(err, os.ErrPermission):
 			s.unreadable++
 			s.log.Debug("unreadable directory is not watched", "path", dir, "error", err)
-		default:
-			s.unwatched++
-			if s.cause == nil {
-				s.cause = err
-			}
+			return false
 		}
-		return
+		s.unwatched++
+		if s.cause == nil {
+			s.cause = err
+		}
+		return true
 	}
+	return false
 }
 
 // note reads the queue into b.

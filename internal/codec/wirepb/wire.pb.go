@@ -628,13 +628,14 @@ func (x *Change) GetContent() *Content {
 	return nil
 }
 
-// Content tells where the bytes of a file or symlink lie.
+// Content tells where the bytes of a file or symlink lie. With a patch, the frame
+// lies there instead of them.
 type Content struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Whole         []byte                 `protobuf:"bytes,1,opt,name=whole,proto3" json:"whole,omitempty"`
 	Packs         []uint32               `protobuf:"varint,2,rep,packed,name=packs,proto3" json:"packs,omitempty"` // the run of packs, by their places in the list's table
 	Offset        uint64                 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`      // in the first of them, decompressed
-	Patch         *Patch                 `protobuf:"bytes,4,opt,name=patch,proto3" json:"patch,omitempty"`
+	Patch         *Patch                 `protobuf:"bytes,4,opt,name=patch,proto3" json:"patch,omitempty"`         // of files only, and neither in keyframes nor in foundings
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -697,11 +698,13 @@ func (x *Content) GetPatch() *Patch {
 	return nil
 }
 
-// Patch is a zstd frame that was made with the base's content as dictionary.
+// Patch makes a content from another one, the base: it is a zstd frame that was made
+// with the base as raw dictionary, and without checksum.
 type Patch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Base          []byte                 `protobuf:"bytes,1,opt,name=base,proto3" json:"base,omitempty"` // SHA-256 of the content that it applies to
-	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"`
+	Base          []byte                 `protobuf:"bytes,1,opt,name=base,proto3" json:"base,omitempty"`   // SHA-256 of the content that it applies to
+	Frame         []byte                 `protobuf:"bytes,2,opt,name=frame,proto3" json:"frame,omitempty"` // empty where the frame lies in packs
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"`  // of the frame where it lies in packs, in bytes; else 0
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +751,13 @@ func (x *Patch) GetFrame() []byte {
 		return x.Frame
 	}
 	return nil
+}
+
+func (x *Patch) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -816,10 +826,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x05whole\x18\x01 \x01(\fR\x05whole\x12\x14\n" +
 	"\x05packs\x18\x02 \x03(\rR\x05packs\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12+\n" +
-	"\x05patch\x18\x04 \x01(\v2\x15.confsyncd.wire.PatchR\x05patch\"1\n" +
+	"\x05patch\x18\x04 \x01(\v2\x15.confsyncd.wire.PatchR\x05patch\"E\n" +
 	"\x05Patch\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\fR\x04base\x12\x14\n" +
-	"\x05frame\x18\x02 \x01(\fR\x05frameB6Z4github.com/confsyncd/confsyncd/internal/codec/wirepbb\x06proto3"
+	"\x05frame\x18\x02 \x01(\fR\x05frame\x12\x12\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04sizeB6Z4github.com/confsyncd/confsyncd/internal/codec/wirepbb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once

@@ -1,0 +1,138 @@
+package install
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/journal"
+)
+
+// The control files by which an operator stops a target. See also acceptName.
+const (
+	pauseName = "pause"
+	pinName   = "pin"
+)
+
+// Hold is an operator's word that a target stays as it is.
+type Hold struct {
+	By     string    `json:"by"`
+	Time   time.Time `json:"time"`
+	Reason string    `json:"reason,omitempty"`
+	// Generation is the one that the target is pinned at; 0 if it is paused.
+	Generation uint64 `json:"generation,omitempty"`
+}
+
+// String says who holds the target, since when and why.
+func (h Hold) String() string {
+	s := fmt.Sprintf("paused by %s at %s", h.By, h.Time.Format(time.RFC3339))
+	if h.Generation > 0 {
+		s = fmt.Sprintf("pinned at generation %d by %s at %s", h.Generation, h.By, h.Time.Format(time.RFC3339))
+	}
+	if h.Reason != "" {
+		s += fmt.Sprintf(" (%s)", h.Reason)
+	}
+	return s
+}
+
+// Holds are what an operator holds a target by; nil is nothing.
+type Holds struct{ Pause, Pin *Hold }
+
+// Pause makes the agent of the target at dir, now running or later, neither apply nor
+// repair anything until Resume. It needs no lock. The error wraps journal.ErrNone if
+// there is no journal.
+func Pause(dir string, h Hold) error {
+	h.Generation = 0
+	return hold(dir, pauseName, h)
+}
+
+// Resume takes back Pause and a pin, and returns what there was. The error wraps
+// journal.ErrNone if there is no journal.
+func Resume(dir string) (Holds, error) {
+	if err := installed(dir); err != nil {
+		return Holds{}, err
+	}
+	held, _ := ReadHolds(dir) // One that cannot be read goes all the same.
+	for _, name := range []string{pauseName, pinName} {
+		if err := os.Remove(filepath.Join(ControlDir(dir), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return held, fmt.Errorf("resume: %w", err)
+		}
+	}
+	return held, nil
+}
+
+// ReadHolds returns what the target at dir is held by. It needs no lock; no target has
+// no holds.
+func ReadHolds(dir string) (h Holds, err error) {
+	if h.Pause, err = readHold(dir, pauseName); err != nil {
+		return h, err
+	}
+	h.Pin, err = readHold(dir, pinName)
+	return h, err
+}
+
+func readHold(dir, name string) (*Hold, error) {
+	path := filepath.Join(ControlDir(dir), name)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the control file: %w", err)
+	}
+	var h Hold
+	if err := json.Unmarshal(b, &h); err != nil {
+		return nil, fmt.Errorf("read the control file %q: %w; \"confsyncd resume %s\" removes it", path, err, dir)
+	}
+	return &h, nil
+}
+
+func hold(dir, name string, h Hold) error {
+	if err := installed(dir); err != nil {
+		return err
+	}
+	b, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	return writeControl(dir, name, append(b, '\n'))
+}
+
+// installed makes sure that a target is at dir.
+func installed(dir string) error {
+	if _, _, err := ReadState(dir); err != nil && !errors.Is(err, journal.ErrDamaged) {
+		return err
+	}
+	return nil
+}
+
+func writeControl(dir, name string, b []byte) error {
+	root, err := os.OpenRoot(ControlDir(dir))
+	if err == nil {
+		err = errors.Join(writeDurably(root, name, b), root.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// Holds returns what the target is held by.
+func (t *Target) Holds() (Holds, error) { return ReadHolds(t.o.Dir) }
+
+// Pin makes every agent stay at a generation until Resume; nil takes an earlier pin
+// back. Without a journal it does nothing and returns an error that wraps
+// journal.ErrNone.
+func (t *Target) Pin(h *Hold) error {
+	if h != nil {
+		return hold(t.o.Dir, pinName, *h)
+	}
+	if err := os.Remove(filepath.Join(ControlDir(t.o.Dir), pinName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("take the pin back: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package install
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/journal"
+)
+
+func TestPauseAndResume(t *testing.T) {
+	dir := newDir(t)
+	if err := Pause(dir, Hold{}); !errors.Is(err, journal.ErrNone) {
+		t.Fatalf("pause of no target: %v", err)
+	}
+	if _, err := Resume(dir); !errors.Is(err, journal.ErrNone) {
+		t.Fatalf("resume of no target: %v", err)
+	}
+	target := mustOpen(t, options(dir)) // Its lock is nothing to them.
+	mustApply(t, target, 1, published)
+	if h, err := target.Holds(); err != nil || h != (Holds{}) {
+		t.Fatalf("holds %+v %v", h, err)
+	}
+	when := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	do(t, Pause(dir, Hold{By: "ann", Time: when, Reason: "upgrade"}))
+	do(t, target.Pin(&Hold{By: "bob", Time: when, Generation: 1}))
+	for range 2 {
+		h, err := target.Holds()
+		do(t, err)
+		if h.Pause.String() != "paused by ann at 2026-01-02T03:04:05Z (upgrade)" || h.Pin.String() != "pinned at generation 1 by bob at 2026-01-02T03:04:05Z" {
+			t.Errorf("holds %v %v", h.Pause, h.Pin)
+		}
+	}
+	h, err := Resume(dir)
+	do(t, err)
+	if h.Pause == nil || h.Pin == nil {
+		t.Errorf("resumed from %+v", h)
+	}
+	if h, err := Resume(dir); err != nil || h != (Holds{}) {
+		t.Errorf("resumed again from %+v %v", h, err)
+	}
+	write(t, filepath.Join(ControlDir(dir), pauseName), "{")
+	if _, err := target.Holds(); err == nil || !strings.Contains(err.Error(), "confsyncd resume") {
+		t.Errorf("an unreadable pause: %v", err)
+	}
+}
+
+func TestForget(t *testing.T) {
+	dir := newDir(t)
+	if _, err := Forget(dir); !errors.Is(err, journal.ErrNone) {
+		t.Fatalf("forget of no target: %v", err)
+	}
+	target := mustOpen(t, options(dir))
+	mustApply(t, target, 1, published)
+	if _, err := Forget(dir); !errors.Is(err, ErrLocked) {
+		t.Fatalf("forget beside an agent: %v", err)
+	}
+	do(t, target.Close())
+	f, err := Forget(dir)
+	do(t, err)
+	if f != (Forgotten{Managed: len(published), Generation: 1}) {
+		t.Errorf("forgotten %+v", f)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, ".confsyncd")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf(".confsyncd is still there: %v", err)
+	}
+	mustLook(t, dir, published)
+}
+
+func TestForget_leavesKeptFiles(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, options(dir))
+	mustApply(t, target, 1, published)
+	write(t, filepath.Join(dir, "a"), "edited")
+	mustApply(t, target, 2, published.with(files{"a": "644 other"}))
+	do(t, Pause(dir, Hold{}))
+	do(t, target.Close())
+	f, err := Forget(dir)
+	do(t, err)
+	if f.Kept != filepath.Join(dir, ".confsyncd/kept") || kept(t, dir)["a"] != "644 edited" {
+		t.Errorf("forgotten %+v, kept %q", f, kept(t, dir))
+	}
+	left, err := os.ReadDir(ControlDir(dir))
+	if err != nil || len(left) != 1 {
+		t.Errorf("left in .confsyncd: %v %v", left, err)
+	}
+}
+
+func TestPeek_changesNothingBesideAnAgent(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, options(dir))
+	mustApply(t, target, 1, published)
+	do(t, target.Close())
+	after := published.with(files{"b": "644 two"})
+	mustCrash(t, options(dir), "after-next", 2, after)
+	before, err := os.ReadFile(filepath.Join(dir, ".confsyncd/journal"))
+	do(t, err)
+
+	peek, err := Peek(options(dir))
+	do(t, err)
+	defer peek.Close()
+	p, c := plan(t, 2, after.with(files{"a": "644 new"}))
+	v, err := peek.Check(p)
+	do(t, err)
+	if len(v.Changed) != 1 || v.Changed[0] != "a" || len(v.Corrected) != 1 || v.Corrected[0] != "b" {
+		t.Errorf("preview %+v", v)
+	}
+	if _, err := peek.Apply(t.Context(), p, c); err == nil {
+		t.Error("applied")
+	}
+	now, err := os.ReadFile(filepath.Join(dir, ".confsyncd/journal"))
+	do(t, err)
+	if string(before) != string(now) {
+		t.Error("the journal was written")
+	}
+	mustLook(t, dir, published)
+	mustOpen(t, options(dir)) // It holds no lock, and left what was interrupted.
+	mustLook(t, dir, after)
+}

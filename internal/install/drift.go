@@ -1,0 +1,260 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// Deviation is in what a path differs from the journal, in one word.
+type Deviation string
+
+// The deviations, in the order in which they are looked for: a path shows the first.
+const (
+	Missing    Deviation = "missing"
+	OtherKind  Deviation = "kind"
+	OtherBytes Deviation = "content"
+	OtherMode  Deviation = "mode"
+	OtherOwner Deviation = "owner"
+	// Unreadable says that it cannot be told what the path holds.
+	Unreadable Deviation = "unreadable"
+	// Mounted says that another file system hides the path. It is never repaired.
+	Mounted Deviation = "mounted"
+)
+
+// Drifted is a managed path that is not what the journal says.
+type Drifted struct {
+	Path string
+	Want diff.Entry
+	// Found is what stands there. Its Kind is None if nothing does; its Hash is zero
+	// if it was not needed, or could not be read.
+	Found diff.Entry
+	What  Deviation
+	// Why says it in words: "mode 0600, not 0644". It never holds contents.
+	Why string
+	// Busy says that the file is open for writing, or, where that cannot be told,
+	// that it changed a moment ago.
+	Busy bool
+}
+
+// String returns path and reason.
+func (d Drifted) String() string { return fmt.Sprintf("%q: %s", d.Path, d.Why) }
+
+// NeedsContent reports whether the path cannot be put right with what stands there.
+func (d Drifted) NeedsContent() bool {
+	return d.Want.HasContent() && d.What != OtherMode && d.What != OtherOwner
+}
+
+// Drift compares what the journal says is managed with the disk, in path order: in the
+// given directories, not in what lies below them, or everywhere if dirs is nil. Where
+// a directory is missing, all below it is as well. Contents are read where they are
+// not known since an earlier look; with deep, always. What is not managed is never
+// read. It returns an error that wraps ErrGone, or the context's.
+func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
+	if err := t.identity(); err != nil {
+		return nil, err
+	}
+	l := &looker{t: t, c: t.cursor(), deep: deep}
+	defer l.c.close()
+	managed := t.State().Managed
+	if dirs == nil {
+		t.stamps.keep(managed)
+		if err := l.below(ctx, "", managed.Root()); err != nil {
+			return nil, err
+		}
+		return l.found, nil
+	}
+	dirs = slices.Clone(dirs)
+	slices.SortFunc(dirs, diff.ComparePaths)
+	for _, dir := range slices.Compact(dirs) {
+		if err := l.directory(ctx, dir, managed); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(l.found, func(a, b Drifted) int { return diff.ComparePaths(a.Path, b.Path) })
+	l.found = slices.CompactFunc(l.found, func(a, b Drifted) bool { return a.Path == b.Path })
+	return l.found, nil
+}
+
+// looker compares managed paths with the disk.
+type looker struct {
+	t     *Target
+	c     *cursor
+	deep  bool
+	each  func(path string, bytes int64) // told of every path, if set
+	found []Drifted
+}
+
+// directory looks at one directory and at what lies in it.
+func (l *looker) directory(ctx context.Context, dir string, managed diff.Tree) error {
+	d, ok := managed.Dir(dir)
+	if !ok {
+		return nil
+	}
+	if dir != "" {
+		e, _ := managed.Get(dir)
+		if gone, err := l.look(dir, e); err != nil || gone {
+			return errors.Join(err, l.below(ctx, dir, d))
+		}
+	}
+	for child := range d.Children() {
+		path := diff.Join(dir, child.Name)
+		gone, err := l.look(path, child.Entry)
+		if err == nil && gone && child.Dir != nil {
+			err = l.below(ctx, path, child.Dir)
+		}
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below looks at everything below a directory.
+func (l *looker) below(ctx context.Context, dir string, d *diff.Dir) error {
+	for child := range d.Children() {
+		path := diff.Join(dir, child.Name)
+		_, err := l.look(path, child.Entry)
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+		if err := l.below(ctx, path, child.Dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// look compares one path. It reports whether no directory stands there, so that nothing
+// managed can lie below.
+func (l *looker) look(path string, want diff.Entry) (gone bool, err error) {
+	l.t.o.Beat()
+	d := Drifted{Path: path, Want: want}
+	n, err := l.compare(&d)
+	if err != nil && d.What == "" {
+		d.What, d.Why = unreachable(err)
+	}
+	if l.each != nil {
+		l.each(path, n.size)
+	}
+	if d.What != "" {
+		l.found = append(l.found, d)
+	}
+	return n.kind != diff.Directory, nil
+}
+
+// unreachable says what an error of looking at a path means for it.
+func unreachable(err error) (Deviation, string) {
+	if errors.Is(err, unix.EXDEV) {
+		return Mounted, "another file system is mounted over it; unmount that, or leave the path out of the selection"
+	}
+	why := fmt.Sprintf("cannot be looked at: %v", err)
+	if r := remedy(err); r != "" {
+		why += "; " + r
+	}
+	return Unreadable, why
+}
+
+// compare fills in how a path differs, and returns what stands there.
+func (l *looker) compare(d *Drifted) (node, error) {
+	dir, name, err := l.c.at(d.Path)
+	if absent(err) {
+		d.What, d.Why = Missing, "missing, with the directory that it lies in"
+		return node{}, nil
+	}
+	if err != nil {
+		return node{}, err
+	}
+	seen := l.t.now()
+	n, err := lstat(dir, name)
+	if err != nil {
+		return n, err
+	}
+	d.Found = diff.Entry{Kind: n.kind, Mode: n.mode, Size: n.size}
+	switch n.kind {
+	case diff.Directory:
+		d.Found.Size = 0
+	case diff.Symlink:
+		d.Found.Mode = 0
+	}
+	switch {
+	case n.kind == diff.None:
+		d.Found, d.What, d.Why = diff.Entry{}, Missing, "missing"
+	case n.kind == diff.Directory && n.dev != l.t.dev:
+		return n, unix.EXDEV
+	case n.kind != d.Want.Kind:
+		d.What, d.Why = OtherKind, fmt.Sprintf("a %s, not a %v", n.describe(), d.Want.Kind)
+	case d.Want.HasContent():
+		if err := l.content(dir, name, n, d); err != nil {
+			return n, err
+		}
+		if !d.Found.Hash.IsZero() {
+			l.t.stamps.note(d.Path, n, d.Found.Hash, seen)
+		}
+	}
+	if d.What == "" {
+		l.t.unfit(n, d)
+	}
+	if d.What != "" && n.kind != diff.None && mounted(dir, name) {
+		d.What = ""
+		return n, unix.EXDEV
+	}
+	if d.What != "" && n.kind == diff.File {
+		d.Busy = d.Busy || busy(dir, name, n, l.t.now())
+	}
+	return n, nil
+}
+
+// content compares what a file or symlink holds.
+func (l *looker) content(dir int, name string, n node, d *Drifted) error {
+	if n.size != d.Want.Size {
+		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes, not %d", n.size, d.Want.Size)
+		return nil
+	}
+	hash, known := l.t.known(d.Path, n)
+	if !known || l.deep {
+		var err error
+		if n.kind == diff.Symlink {
+			hash, err = hashLink(dir, name)
+		} else {
+			hash, err = hashFile(dir, name, n)
+		}
+		if errors.Is(err, unix.EACCES) && ownUnreadable(n) && l.t.fits(n, d.Want) {
+			// Its owner must not read it: its size has to do.
+			d.Found.Hash = d.Want.Hash
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	d.Found.Hash = hash
+	if hash != d.Want.Hash {
+		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes like the published", n.size)
+		d.Busy = hash.IsZero() // It changed while it was read.
+	}
+	return nil
+}
+
+// unfit compares mode and owner.
+func (t *Target) unfit(n node, d *Drifted) {
+	switch {
+	case t.fits(n, d.Want):
+	case d.Want.Kind != diff.Symlink && n.mode != d.Want.Mode:
+		d.What, d.Why = OtherMode, fmt.Sprintf("mode %04o, not %04o", n.mode, d.Want.Mode)
+	default:
+		want := func(id, found int) int {
+			if id < 0 {
+				return found
+			}
+			return id
+		}
+		d.What = OtherOwner
+		d.Why = fmt.Sprintf("owner %d:%d, not %d:%d", n.uid, n.gid, want(t.o.UID, n.uid), want(t.o.GID, n.gid))
+	}
+}

@@ -1,0 +1,105 @@
+package publisher
+
+import (
+	"fmt"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// claim is all that decides whether a publisher may publish on top of a head.
+type claim struct {
+	options  Options
+	push     *PushOptions // nil for a daemon
+	instance string
+	known    diff.Position // that is remembered; zero if none is
+	// stood is the position of the head that it is live under in this process.
+	stood  diff.Position
+	digest diff.Hash // of the directory
+	// takeOver lets it publish over the head, whoever made it.
+	takeOver bool
+	// unsure is set if this process sent a commit and could not learn its outcome.
+	unsure bool
+}
+
+// verdict is where a publisher that may publish goes on from.
+type verdict int
+
+const (
+	// stays: what is remembered is the head.
+	stays verdict = iota + 1
+	// joins: the head, if etcd still holds what is remembered; else it founds.
+	joins
+	// founds: nothing in etcd; the history begins anew.
+	founds
+)
+
+// judge decides whether the publisher may publish on top of head, nil if there is
+// none. It returns ErrConflict or ErrRefused, with what to do about it, if not.
+func (c claim) judge(head *store.Head) (verdict, error) {
+	if err := c.unmoved(head); err != nil {
+		return 0, err
+	}
+	switch {
+	case head == nil:
+		return founds, nil
+	case c.push != nil && c.push.Found != nil:
+		return founds, c.mayPush(head)
+	case !c.known.IsZero() && head.Position.Tenant != c.known.Tenant && !c.takeOver && !c.ledOn(head):
+		return 0, refuse("see whether this is the right etcd; --take-over publishes this directory there, "+
+			"and "+c.options.pushWith("--found ID:GEN")+" leads agents of the old tenant id on",
+			"etcd has tenant %q with id %v, this publisher knows it as %v", c.options.Tenant, head.Position.Tenant, c.known.Tenant)
+	case head.Position == c.known && c.push == nil && (c.stood == head.Position || head.Instance == c.instance):
+		return stays, nil
+	case head.Digest == c.digest, c.takeOver:
+		return joins, nil
+	case c.push != nil:
+		return joins, c.mayPush(head)
+	case head.Instance == c.instance:
+		return joins, nil
+	}
+	return 0, conflict("this directory differs from it, so it is not published; make them equal, or use --take-over to publish the directory",
+		"generation %d of tenant %q was published by %q (instance %s)", head.Position.Generation, c.options.Tenant, head.Publisher, head.Instance)
+}
+
+// ledOn reports whether a push --found of this directory, beside this process, gave the
+// head its tenant id: it then lies above what is remembered. One that an etcd restored
+// from a backup has kept from before such a push lies below.
+func (c claim) ledOn(head *store.Head) bool {
+	return head.Instance == c.instance && head.Position.Generation > c.known.Generation
+}
+
+// unmoved returns ErrConflict if a push names the generation that it is to follow, and
+// the head is another one.
+func (c claim) unmoved(head *store.Head) error {
+	if c.push == nil || c.push.Parent == nil {
+		return nil
+	}
+	want := *c.push.Parent
+	const remedy = "look at what came in between, and push again with the generation that \"confsyncd status\" shows"
+	switch {
+	case head == nil && want == 0, head != nil && head.Position.Generation == want:
+		return nil
+	case head == nil:
+		return conflict(remedy, "tenant %q has no commit, so its head is not at generation %d", c.options.Tenant, want)
+	case c.unsure && head.Instance == c.instance && head.Digest == c.digest:
+		return nil // it is the commit that was sent
+	}
+	return conflict(remedy, "the head of tenant %q is at generation %d, by %q, and not at %d",
+		c.options.Tenant, head.Position.Generation, head.Publisher, want)
+}
+
+// mayPush returns ErrConflict unless the head has this publisher's name. Who names the
+// head's generation instead has seen it.
+func (c claim) mayPush(head *store.Head) error {
+	if c.takeOver || c.push.Parent != nil || head.Publisher == c.options.Name {
+		return nil
+	}
+	return conflict(`give its name with --publisher if it is you, or use --take-over to publish the directory in its place`,
+		"generation %d of tenant %q was published by %q, not by %q", head.Position.Generation, c.options.Tenant, head.Publisher, c.options.Name)
+}
+
+// pushWith names the command by which a person publishes the directory with a flag.
+func (o Options) pushWith(flag string) string {
+	return fmt.Sprintf("\"confsyncd push --tenant %s --dir %s --publisher %s %s\"", o.Tenant, o.Dir, o.Name, flag)
+}
