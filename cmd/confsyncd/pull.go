@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -189,7 +191,7 @@ func (a *app) printPulled(t config.Target, done *agent.Applied, pin *install.Hol
 	for _, n := range []struct {
 		count int
 		what  string
-	}{{r.Adopted, "adopted"}, {r.Corrected, "corrected"}, {r.Kept, "kept under .confsyncd/kept"}, {len(r.Left), "left behind by the selection"}, {len(r.Unmanaged), "not managed any more"}} {
+	}{{r.Adopted, "adopted"}, {r.Corrected, "corrected"}, {r.Kept, "kept under " + keptIn(install.Mode(t.Mode), t.Dir)}, {len(r.Left), "left behind by the selection"}, {len(r.Unmanaged), "not managed any more"}} {
 		if n.count > 0 {
 			line += fmt.Sprintf(", %d %s", n.count, n.what)
 		}
@@ -240,7 +242,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 	if a.output == "json" {
 		err = a.json(r)
 	} else {
-		err = a.printPreview(r)
+		err = a.printPreview(r, keptIn(o.Mode, o.Dir))
 	}
 	if err == nil && v.Conflict != nil {
 		return inTheWay(v.Conflict, o)
@@ -248,7 +250,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 	return err
 }
 
-func (a *app) printPreview(r previewed) error {
+func (a *app) printPreview(r previewed, kept string) error {
 	changed := slices.Sorted(slices.Values(slices.Concat(r.Changed, r.Corrected)))
 	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay)+len(r.Left)+len(r.Pruned) == 0 {
 		return a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation)
@@ -266,16 +268,26 @@ func (a *app) printPreview(r previewed) error {
 		}
 	}
 	for _, path := range r.Pruned {
-		if err := a.printf("  %s would be removed, and kept under .confsyncd/kept: the selection left it behind\n", printable(path)); err != nil {
+		if err := a.printf("  %s would be removed, and kept under %s: the selection left it behind\n", printable(path), kept); err != nil {
 			return err
 		}
 	}
 	for _, path := range r.Kept {
-		if err := a.printf("  %s would be kept under .confsyncd/kept\n", printable(path)); err != nil {
+		if err := a.printf("  %s would be kept under %s\n", printable(path), kept); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keptIn returns where what is overwritten is kept, relative to the target, or in tree
+// mode to the directory that it lies in.
+func keptIn(m install.Mode, dir string) string {
+	own := diff.OwnName
+	if m == install.Tree {
+		own = diff.SiblingName(filepath.Base(dir))
+	}
+	return printable(own) + "/kept"
 }
 
 // some is list, never nil, so that it prints as [].

@@ -154,7 +154,10 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 	if err != nil {
 		return o.explain(err)
 	}
-	defer func() { err = errors.Join(err, target.Close()) }()
+	defer func() {
+		target.Tidy(tidyPull) // No agent may ever come to do it.
+		err = errors.Join(err, target.Close())
+	}()
 	holds, err := target.Holds()
 	if err == nil {
 		err = o.free(holds)

@@ -25,6 +25,7 @@ const (
 	// Old trees are removed in pieces, so that no apply waits long for one.
 	tidyEvery = time.Second
 	tidyPiece = 50 * time.Millisecond
+	tidyPull  = time.Minute
 )
 
 // intervals are how often the agent looks although nothing happened.
