@@ -75,6 +75,7 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 	}
 	return agent.Options{
 		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
-		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", StateDir: c.StateDir, Store: etcd.Tenant(t.Tenant), Log: log,
+		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", ReportDrift: t.Drift == "report", StateDir: c.StateDir,
+		Store: etcd.Tenant(t.Tenant), Log: log,
 	}, nil
 }

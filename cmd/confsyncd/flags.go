@@ -99,6 +99,7 @@ func targetFlags(cmd *cobra.Command) *overrides[config.Target] {
 	o.flag("strip-prefix", "take this directory off the paths", func(t *target) value { return into(&t.StripPrefix, "path", text) })
 	o.flag("mode", "what switches at once: files (each path) or tree (default files)", func(t *target) value { return into(&t.Mode, "word", text) })
 	o.flag("existing", "what to do with files that differ at first contact: refuse or replace (default refuse)", func(t *target) value { return into(&t.Existing, "word", text) })
+	o.flag("drift", "what to do with what others change on this host: repair or report (default repair)", func(t *target) value { return into(&t.Drift, "word", text) })
 	o.flag("owner", "who owns what is written (default who runs this)", func(t *target) value { return into(&t.Owner, "name", text) })
 	o.flag("group", "group of what is written (default of who runs this)", func(t *target) value { return into(&t.Group, "name", text) })
 	o.flag("file-mode", "octal mode of all files (default as published)", func(t *target) value {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -31,8 +33,19 @@ type pulled struct {
 	Kept       int    `json:"kept"`
 	Bytes      int64  `json:"bytes"`
 	DurationMS int64  `json:"duration_ms"`
+	// Pinned says that the target stays at the generation until resume.
+	Pinned bool `json:"pinned"`
 	// Left are paths that the selection no longer takes, and that stay.
 	Left []string `json:"left,omitempty"`
+	// Unmanaged are paths that are not managed any more, and stay.
+	Unmanaged []string `json:"unmanaged,omitempty"`
+}
+
+// pullFlags are the flags of pull alone.
+type pullFlags struct {
+	dryRun, prune bool
+	generation    uint64
+	message       string
 }
 
 func (a *app) pullCommand() *cobra.Command {
@@ -43,12 +56,22 @@ func (a *app) pullCommand() *cobra.Command {
 --dir name, to the head, and exits: 5 if files are in the way or verification
 refuses, 1 if what lies in etcd is damaged.
 
---dry-run lists what would be done: + created, ~ changed, - deleted, = taken over
-as it is, ! in the way.`,
+--generation N applies generation N, be it older or newer than what is there, and
+pins the target to it: agents leave it there until "confsyncd resume DIR".
+
+--prune removes what an earlier selection of paths has left behind. What is removed
+is kept under .confsyncd/kept, since it may have been edited.
+
+--dry-run changes nothing, needs no agent to be stopped, and lists what would be
+done: + created, ~ changed, - deleted, = taken over as it is, ! in the way.`,
 		Args: arguments(),
 	}
 	flags := targetFlags(cmd)
-	dryRun := cmd.Flags().BoolP("dry-run", "n", false, "say what would be done")
+	var f pullFlags
+	cmd.Flags().BoolVarP(&f.dryRun, "dry-run", "n", false, "say what would be done")
+	cmd.Flags().BoolVar(&f.prune, "prune", false, "remove what changes of the selection have left behind")
+	cmd.Flags().Uint64Var(&f.generation, "generation", 0, "apply this generation, and stay there")
+	cmd.Flags().StringVarP(&f.message, "message", "m", "", "with --generation: why, for those who find it pinned")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := a.load()
 		if err != nil {
@@ -58,12 +81,28 @@ as it is, ! in the way.`,
 		if err != nil {
 			return err
 		}
-		return each(targets, func(t config.Target) error { return a.pull(cmd.Context(), c, t, *dryRun) })
+		if err := f.check(cmd.Flags().Changed("generation"), len(targets)); err != nil {
+			return err
+		}
+		return each(targets, func(t config.Target) error { return a.pull(cmd.Context(), c, t, f) })
 	}
 	return cmd
 }
 
-func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, dryRun bool) error {
+// check refuses what makes no sense together.
+func (f pullFlags) check(given bool, targets int) error {
+	switch {
+	case given && f.generation == 0:
+		return usage("--generation 0: generations count from 1")
+	case given && targets > 1:
+		return usage("--generation is for one target, and %d are meant: name it with --tenant and --dir", targets)
+	case !given && f.message != "":
+		return usage("-m says why a target is pinned; use it with --generation")
+	}
+	return nil
+}
+
+func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, f pullFlags) error {
 	log, err := a.logger(c, false)
 	if err != nil {
 		return configError{err}
@@ -73,7 +112,11 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, dryRu
 	if err != nil {
 		return err
 	}
-	if dryRun {
+	o.Prune = f.prune
+	if f.generation > 0 {
+		o.Pin = &install.Hold{By: operator(), Time: now(), Reason: f.message, Generation: f.generation}
+	}
+	if f.dryRun {
 		return firstError(about("pull", t.Tenant, t.Dir, a.preview(ctx, etcd, o)), etcd.Close())
 	}
 	bar := a.progress()
@@ -92,7 +135,7 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, dryRu
 	if err := firstError(about("pull", t.Tenant, t.Dir, unpublished(err)), etcd.Close()); err != nil {
 		return err
 	}
-	return a.printPulled(t, done)
+	return a.printPulled(t, done, o.Pin)
 }
 
 // unpublished adds what to do about it to the error of a tenant without a commit.
@@ -122,31 +165,38 @@ func inTheWay(c *install.Conflict, o agent.Options) error {
 	return fmt.Errorf("%w: %d in the way, so nothing was written; %s", agent.ErrRefused, c.Total, remedy)
 }
 
-func (a *app) printPulled(t config.Target, done *agent.Applied) error {
-	r := pulled{Tenant: t.Tenant, Dir: t.Dir}
+func (a *app) printPulled(t config.Target, done *agent.Applied, pin *install.Hold) error {
+	r := pulled{Tenant: t.Tenant, Dir: t.Dir, Pinned: pin != nil}
 	if done != nil {
 		r = pulled{
 			Tenant: t.Tenant, Dir: t.Dir, Applied: true, Generation: done.Position.Generation, Created: done.Created, Changed: done.Changed,
 			Deleted: done.Deleted, Adopted: done.Adopted, Corrected: done.Corrected, Kept: done.Kept, Bytes: done.Bytes,
-			DurationMS: done.Duration.Milliseconds(), Left: done.Left,
+			DurationMS: done.Duration.Milliseconds(), Left: done.Left, Unmanaged: done.Unmanaged, Pinned: pin != nil,
 		}
 	}
 	if a.output == "json" {
 		return a.json(r)
 	}
-	if done == nil {
+	pinned := ""
+	if pin != nil {
+		pinned = fmt.Sprintf("; pinned until \"confsyncd resume %s\"", t.Dir)
+	}
+	switch {
+	case done == nil && pin != nil:
+		return a.printf("%s: %s is at generation %d already%s\n", t.Tenant, t.Dir, pin.Generation, pinned)
+	case done == nil:
 		return a.printf("%s: %s is at the head already\n", t.Tenant, t.Dir)
 	}
 	line := fmt.Sprintf("%s: applied generation %d to %s: %s", t.Tenant, r.Generation, t.Dir, countsText(r.Created, r.Changed, r.Deleted))
 	for _, n := range []struct {
 		count int
 		what  string
-	}{{r.Adopted, "adopted"}, {r.Corrected, "corrected"}, {r.Kept, "kept under .confsyncd/kept"}, {len(r.Left), "left behind by the selection"}} {
+	}{{r.Adopted, "adopted"}, {r.Corrected, "corrected"}, {r.Kept, "kept under " + keptIn(install.Mode(t.Mode), t.Dir)}, {len(r.Left), "left behind by the selection"}, {len(r.Unmanaged), "not managed any more"}} {
 		if n.count > 0 {
 			line += fmt.Sprintf(", %d %s", n.count, n.what)
 		}
 	}
-	return a.printf("%s, %s, %d ms\n", line, bytesText(r.Bytes), r.DurationMS)
+	return a.printf("%s, %s, %d ms%s\n", line, bytesText(r.Bytes), r.DurationMS, pinned)
 }
 
 // previewed is what pull --dry-run prints with -o json.
@@ -162,6 +212,7 @@ type previewed struct {
 	Corrected  []string `json:"corrected"`
 	Kept       []string `json:"kept"`
 	Left       []string `json:"left"`
+	Pruned     []string `json:"pruned"`
 	InTheWay   []string `json:"in_the_way"`
 }
 
@@ -181,6 +232,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 	}
 	r.Created, r.Changed, r.Deleted, r.Adopted = some(v.Created), some(v.Changed), some(v.Deleted), some(v.Adopted)
 	r.Corrected, r.Kept, r.Left, r.InTheWay = some(v.Corrected), some(v.Kept), some(v.Left), []string{}
+	r.Pruned = some(v.Pruned)
 	if v.Conflict != nil {
 		for _, p := range v.Conflict.Paths {
 			r.InTheWay = append(r.InTheWay, p.Path)
@@ -190,7 +242,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 	if a.output == "json" {
 		err = a.json(r)
 	} else {
-		err = a.printPreview(r)
+		err = a.printPreview(r, keptIn(o.Mode, o.Dir))
 	}
 	if err == nil && v.Conflict != nil {
 		return inTheWay(v.Conflict, o)
@@ -198,9 +250,9 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 	return err
 }
 
-func (a *app) printPreview(r previewed) error {
+func (a *app) printPreview(r previewed, kept string) error {
 	changed := slices.Sorted(slices.Values(slices.Concat(r.Changed, r.Corrected)))
-	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay)+len(r.Left) == 0 {
+	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay)+len(r.Left)+len(r.Pruned) == 0 {
 		return a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation)
 	}
 	if err := a.printf("%s: generation %d would change %s: %s\n", r.Tenant, r.Generation, r.Dir,
@@ -215,12 +267,27 @@ func (a *app) printPreview(r previewed) error {
 			return err
 		}
 	}
+	for _, path := range r.Pruned {
+		if err := a.printf("  %s would be removed, and kept under %s: the selection left it behind\n", printable(path), kept); err != nil {
+			return err
+		}
+	}
 	for _, path := range r.Kept {
-		if err := a.printf("  %s would be kept under .confsyncd/kept\n", printable(path)); err != nil {
+		if err := a.printf("  %s would be kept under %s\n", printable(path), kept); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keptIn returns where what is overwritten is kept, relative to the target, or in tree
+// mode to the directory that it lies in.
+func keptIn(m install.Mode, dir string) string {
+	own := diff.OwnName
+	if m == install.Tree {
+		own = diff.SiblingName(filepath.Base(dir))
+	}
+	return printable(own) + "/kept"
 }
 
 // some is list, never nil, so that it prints as [].

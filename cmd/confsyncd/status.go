@@ -66,6 +66,14 @@ type targetStatus struct {
 	Behind     *uint64  `json:"behind"`     // generations; null if it cannot be told
 	Pending    uint64   `json:"pending,omitempty"`
 	Left       []string `json:"left,omitempty"`
+	// Drift are paths that are not as they were published: the first of DriftTotal.
+	Drift      []string   `json:"drift,omitempty"`
+	DriftTotal int        `json:"drift_total"`
+	Paused     *holdFacts `json:"paused,omitempty"`
+	Pinned     *holdFacts `json:"pinned,omitempty"`
+	// LagSeconds is how long it has been without what it should have; null if that
+	// cannot be told.
+	LagSeconds *float64 `json:"lag_seconds"`
 	process
 }
 
@@ -77,13 +85,19 @@ type process struct {
 }
 
 func (a *app) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var maxLag time.Duration
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the head, the publisher, and this machine's targets",
 		Long: `Status shows what the newest generation of each tenant is and who published it,
 and for the sources and targets of this machine what they do and how far behind
 they are. It exits with 4 if etcd does not answer, and shows then what is known
-without it.`,
+without it.
+
+With --max-lag it exits with 1 if a target has been behind for longer, and names it:
+since the first generation that it lacks was committed, whatever the reason, a pause
+and a pin included; or, where that cannot be told, since its agent has been saying
+that all is not well, or has ended.`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.load()
@@ -94,16 +108,24 @@ without it.`,
 			if err != nil {
 				return configError{err}
 			}
+			if maxLag < 0 {
+				return usage("--max-lag %v is negative; give a duration such as 5m", maxLag)
+			}
 			etcd := client(c, log)
 			s, err := a.status(cmd.Context(), c, etcd)
 			if s != nil {
 				if printErr := a.printStatus(s); printErr != nil {
 					return printErr
 				}
+				if cmd.Flags().Changed("max-lag") {
+					err = firstError(s.late(maxLag), err)
+				}
 			}
 			return firstError(err, etcd.Close())
 		},
 	}
+	cmd.Flags().Var(into(&maxLag, "duration", config.ParseDuration), "max-lag", "exit with 1 if a target has been behind for longer, such as 5m")
+	return cmd
 }
 
 // status gathers what is known. With an error of etcd it returns what is known
@@ -133,6 +155,7 @@ func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) 
 	for i := range s.Targets {
 		s.Targets[i].compare(s.Tenants)
 	}
+	a.waits(ctx, s, etcd)
 	if _, failing := etcd.Failing(); failing == nil && len(s.Tenants) > 0 {
 		if s.Version, _ = etcd.ServerVersion(ctx); s.Version != "" { // that it is not told is no failure
 			s.Warning = store.Outdated(s.Version)
@@ -210,7 +233,9 @@ func (a *app) targetStatus(c *config.Config, reports []report.Report) []targetSt
 	for _, r := range reports {
 		if r.Role == report.Target && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
 			known[r.Tenant+"\x00"+r.Dir] = true
-			list = append(list, journalState(targetStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, process: reporter(r)}))
+			list = append(list, journalState(targetStatus{
+				Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Drift: r.Drift, DriftTotal: r.DriftTotal, process: reporter(r),
+			}))
 		}
 	}
 	for _, t := range c.Targets {
@@ -247,7 +272,25 @@ func journalState(t targetStatus) targetStatus {
 	if pending != nil {
 		t.Pending = pending.Position.Generation
 	}
+	holds, err := install.ReadHolds(t.Dir)
+	if err == nil {
+		t.hold(holds)
+	}
 	return t
+}
+
+// hold takes what an operator holds the target by, which stands whether an agent runs or
+// not.
+func (t *targetStatus) hold(h install.Holds) {
+	t.Paused, t.Pinned = holdFactsOf(h.Pause), holdFactsOf(h.Pin)
+	switch {
+	case h.Pause != nil && t.State != "paused":
+		t.State, t.Reason = "paused", h.Pause.String()
+	case h.Pause == nil && h.Pin != nil && t.State != "pinned":
+		t.State, t.Reason = "pinned", h.Pin.String()
+	case h.Pause == nil && t.State == "paused", h.Pin == nil && t.State == "pinned":
+		t.State, t.Reason = "unknown", "it was "+t.State+" until lately, and nobody has told since"
+	}
 }
 
 // compare works out how far behind the head a target is.

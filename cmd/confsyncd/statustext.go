@@ -29,7 +29,7 @@ func (a *app) printStatus(s *status) error {
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
-			why(&b, x.Dir, x.Reason, "held back", x.Held)
+			why(&b, x.Dir, x.Reason, "held back", x.Held, len(x.Held))
 		}
 	}
 	if len(s.Targets) > 0 {
@@ -39,7 +39,8 @@ func (a *app) printStatus(s *status) error {
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Targets {
-			why(&b, x.Dir, x.Reason, "left behind by the selection", x.left())
+			why(&b, x.Dir, x.Reason, "left behind by the selection", x.left(), len(x.Left))
+			why(&b, x.Dir, "", "drifted", x.Drift, x.DriftTotal)
 		}
 	}
 	return a.printf("%s", b.String())
@@ -102,8 +103,9 @@ func (p process) String() string {
 	return ageText(time.Since(*p.Since)) + "\tended"
 }
 
-// why writes what a source or target waits for, and which paths it leaves out.
-func why(b *strings.Builder, dir, reason, apart string, paths []string) {
+// why writes what a source or target waits for, and which paths, of so many, it leaves
+// out.
+func why(b *strings.Builder, dir, reason, apart string, paths []string, total int) {
 	if reason != "" {
 		fmt.Fprintf(b, "  %s: %s\n", printable(dir), reason)
 	}
@@ -111,7 +113,7 @@ func why(b *strings.Builder, dir, reason, apart string, paths []string) {
 	for _, p := range paths[:min(len(paths), most)] {
 		fmt.Fprintf(b, "  %s: %s: %s\n", printable(dir), apart, p)
 	}
-	if more := len(paths) - most; more > 0 {
+	if more := total - min(len(paths), most); more > 0 {
 		fmt.Fprintf(b, "  %s: %s: and %d more\n", printable(dir), apart, more)
 	}
 }

@@ -27,6 +27,8 @@ func refuse(cause error, remedy string) error {
 type applier struct {
 	options Options
 	target  *install.Target
+	// expect is told what the target is about to hold; nil tells nobody.
+	expect func(diff.Tree)
 	// refused is the version that install refused last, from the position refusedAt, so
 	// that looking again whether a file is still in the way asks nothing of etcd.
 	refused   *store.Version
@@ -46,6 +48,9 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, err
 	}
 	a.refused = nil
+	if a.expect != nil {
+		a.expect(plan.Want)
+	}
 	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
 		a.refused, a.refusedAt = version, a.target.State().Position
@@ -66,7 +71,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 
 func (a *applier) plan(v *store.Version) (install.Plan, error) {
 	want, err := a.options.selects(v.Tree)
-	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta()}, err
+	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta(), KeepDrift: a.options.ReportDrift}, err
 }
 
 // resolve works out the version at the head.

@@ -3,6 +3,8 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -10,6 +12,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/report"
+	"github.com/confsyncd/confsyncd/internal/store"
 )
 
 // diary tells the log and the report of a target what is new, and nothing twice.
@@ -18,13 +21,14 @@ type diary struct {
 	log     hclog.Logger
 	told    report.Report
 	wrote   bool
-	trying  *logging.Episode
+	trying  *logging.Episode // to apply
+	mending *logging.Episode // to put right what has drifted
 }
 
 func newDiary(o Options) *diary {
 	log := o.Log.With("tenant", o.Tenant, "path", o.Dir)
 	return &diary{
-		options: o, log: log, trying: logging.NewEpisode(log, "applying"),
+		options: o, log: log, trying: logging.NewEpisode(log, "applying"), mending: logging.NewEpisode(log, "repairing"),
 		told: report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir},
 	}
 }
@@ -38,12 +42,17 @@ func (d *diary) state(state, reason string) bool {
 		d.told.Time = time.Now()
 	}
 	d.told.State, d.told.Reason, d.wrote = state, reason, true
-	if d.options.StateDir != "" {
-		if err := report.Write(d.options.StateDir, d.told); err != nil {
-			d.log.Warn("report", "error", err)
-		}
-	}
+	d.write()
 	return true
+}
+
+func (d *diary) write() {
+	if d.options.StateDir == "" {
+		return
+	}
+	if err := report.Write(d.options.StateDir, d.told); err != nil {
+		d.log.Warn("report", "error", err)
+	}
 }
 
 // away notes that etcd cannot be asked. The reason is logged where it is followed.
@@ -58,7 +67,31 @@ func (d *diary) away(err error, generation uint64) {
 }
 
 // holding reports whether an operator is needed.
-func (d *diary) holding() bool { return d.told.State == "holding" }
+func (d *diary) holding() bool {
+	return d.told.State == "holding" || d.told.State == "paused" || d.told.State == "pinned"
+}
+
+// paused notes that an operator wants nothing to be done.
+func (d *diary) paused(h install.Hold) {
+	if d.state("paused", fmt.Sprintf("%v; \"confsyncd resume %s\" lets it go on", h, d.options.Dir)) {
+		d.log.Warn("paused: nothing is applied or repaired", "reason", h)
+	}
+}
+
+// pinned notes that an operator wants the target to stay at a generation.
+func (d *diary) pinned(h install.Hold, at uint64, head *store.Head) {
+	reason := h.String()
+	if at != h.Generation {
+		reason += fmt.Sprintf(", and at generation %d: \"confsyncd pull --generation %d\" was not completed", at, h.Generation)
+	}
+	if head != nil && head.Position.Generation != at {
+		reason += fmt.Sprintf("; the head is generation %d", head.Position.Generation)
+	}
+	again := d.wrote && d.told.State == "pinned"
+	if d.state("pinned", fmt.Sprintf("%s; \"confsyncd resume %s\" lets it go on", reason, d.options.Dir)) && !again {
+		d.log.Warn("pinned: no other generation is applied", "reason", h, "generation", at)
+	}
+}
 
 // waiting notes that there is nothing to apply yet.
 func (d *diary) waiting(err error) {
@@ -90,9 +123,15 @@ func (d *diary) failing(err error) {
 	d.trying.Failed(err)
 }
 
-// inSync notes that the target equals the head.
-func (d *diary) inSync(generation uint64) {
+// inSync notes that the target is at the head, and whether it equals it. Alarms are how
+// many paths something else writes again and again.
+func (d *diary) inSync(generation uint64, reporting bool, alarms int) {
 	d.trying.Ended()
+	if d.told.DriftTotal > 0 {
+		d.state("drifted", driftReason(d.told.DriftTotal, generation, reporting, alarms))
+		return
+	}
+	d.mending.Ended()
 	before := d.told.State
 	if !d.state("in_sync", "") {
 		return
@@ -103,6 +142,52 @@ func (d *diary) inSync(generation uint64) {
 	if d.options.InSync != nil {
 		d.options.InSync(generation)
 	}
+}
+
+func driftReason(total int, generation uint64, reporting bool, alarms int) string {
+	what := fmt.Sprintf("%d paths are not as generation %d has them", total, generation)
+	if total == 1 {
+		what = fmt.Sprintf("one path is not as generation %d has it", generation)
+	}
+	if reporting {
+		what += `, and stay so until a generation changes them, since drift = "report"`
+	}
+	if alarms > 0 {
+		what += fmt.Sprintf("; %d of them something else writes again and again: find out what does, or leave them out of the selection", alarms)
+	}
+	return what
+}
+
+// drift notes what has drifted and is not just being put right.
+func (d *diary) drift(first []string, total int) {
+	if total == d.told.DriftTotal && slices.Equal(first, d.told.Drift) {
+		return
+	}
+	d.told.Drift, d.told.DriftTotal = first, total
+	if d.wrote {
+		d.write()
+	}
+}
+
+// drifted notes what was found to have drifted.
+func (d *diary) drifted(fresh []install.Drifted) {
+	words := make([]string, 0, shown)
+	for _, f := range fresh[:min(len(fresh), shown)] {
+		words = append(words, f.String())
+	}
+	d.log.Warn("drift: not as published", "paths", len(fresh), "first", strings.Join(words, "; "))
+}
+
+// repaired notes what was put right.
+func (d *diary) repaired(paths []string, r install.Result, took time.Duration) {
+	d.log.Info("repaired", "paths", len(paths), "first", fmt.Sprintf("%.20q", paths[:min(len(paths), shown)]), "kept", r.Kept,
+		"bytes", r.Bytes, "duration_ms", took.Milliseconds())
+}
+
+// fights notes that a path does not stay repaired.
+func (d *diary) fights(path string) {
+	d.log.Error("a path drifts again and again: another tool may be writing it; it is repaired ever more rarely",
+		"file", path, "repairs", alarmCount, "within", alarmSpan.String())
 }
 
 // applied notes an apply.

@@ -4,6 +4,10 @@
 // leads there from what the target's journal says, and lets package install do it.
 // Generations that wait are one apply.
 //
+// What others change in the target is found by watching it and by the clock, and put
+// right by the same goroutine, after a new generation, or only reported. An operator may
+// pause a target, or pin it to a generation.
+//
 // # Promises
 //
 // Nothing is written before everything was verified: parents, digests, paths, sizes,
@@ -12,6 +16,9 @@
 // for, and goes on trying.
 //
 // # Caveats
+//
+// A full look at the contents, once an hour, holds up applies for as long as it takes to
+// read them.
 //
 // Selecting paths is no access control: an agent may read the whole tenant, and keeps
 // all its entries, though not their contents, to check the digest over all.

@@ -30,6 +30,14 @@ type Options struct {
 	FileMode *uint32
 	// ReplaceExisting replaces what differs at first contact, and keeps it.
 	ReplaceExisting bool
+	// ReportDrift leaves what others change in the target as it is, and only says so,
+	// until a generation changes it.
+	ReportDrift bool
+	// Pin makes Pull apply its generation, which may be an older one, and stay there until
+	// it is taken back.
+	Pin *install.Hold
+	// Prune makes Pull remove what changes of the selection have left behind.
+	Prune bool
 	// StateDir is where the target is registered, see package report.
 	StateDir string
 	Store    *store.Store

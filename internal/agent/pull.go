@@ -6,23 +6,65 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"time"
 
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
-// Pull applies the head once. It returns nil if the target is there already. It
-// returns an error that wraps ErrRefused, ErrNothing, install.ErrLocked,
-// store.ErrDamaged, or what became of a call to etcd when ctx ended.
+// Pull applies the head once, or what Options.Pin names, and prunes if that is wanted. It
+// returns nil if nothing was to be done. It returns an error that wraps ErrRefused,
+// ErrNothing, ErrNoGeneration, install.ErrLocked, store.ErrDamaged, or what became of a
+// call to etcd when ctx ended.
 func Pull(ctx context.Context, o Options) (*Applied, error) {
 	var done *Applied
 	err := once(ctx, o, func(a *applier, view store.View) (err error) {
-		done, err = a.apply(ctx, view)
+		if o.Pin == nil {
+			done, err = a.apply(ctx, view)
+		} else {
+			done, err = a.pin(ctx, view)
+		}
+		if err == nil && o.Prune {
+			done, err = a.prune(ctx, done)
+		}
 		return err
 	})
 	register(o, err)
 	return done, err
+}
+
+// free refuses what an operator holds.
+func (o Options) free(h install.Holds) error {
+	switch {
+	case h.Pause != nil:
+		return refuse(errors.New(h.Pause.String()), fmt.Sprintf("\"confsyncd resume %s\" lets it go on", o.Dir))
+	case h.Pin != nil && o.Pin == nil:
+		return refuse(errors.New(h.Pin.String()), fmt.Sprintf("\"confsyncd resume %s\" lets it go on to the head, \"confsyncd pull --generation N\" pins another", o.Dir))
+	}
+	return nil
+}
+
+// prune removes what was left behind, and adds that to what was done.
+func (a *applier) prune(ctx context.Context, done *Applied) (*Applied, error) {
+	state := a.target.State()
+	if len(state.Left) == 0 {
+		return done, nil
+	}
+	begin := time.Now()
+	result, err := a.target.Prune(ctx)
+	if err != nil {
+		return done, a.options.explain(err)
+	}
+	if done == nil {
+		done = &Applied{Position: state.Position, From: state.Position.Generation}
+	}
+	done.Deleted += result.Deleted
+	done.Kept += result.Kept
+	done.Unmanaged = append(done.Unmanaged, result.Unmanaged...)
+	done.Left = a.target.State().Left
+	done.Duration += time.Since(begin)
+	return done, nil
 }
 
 // register notes the target in state_dir, if it is one or is about to become one, with
@@ -34,7 +76,12 @@ func register(o Options, err error) {
 		return
 	}
 	r := report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir, State: "in_sync"}
+	holds, holdErr := install.ReadHolds(o.Dir)
 	switch {
+	case holdErr == nil && holds.Pause != nil:
+		r.State, r.Reason = "paused", holds.Pause.String()
+	case err == nil && holdErr == nil && holds.Pin != nil:
+		r.State, r.Reason = "pinned", holds.Pin.String()
 	case errors.Is(err, ErrRefused):
 		r.State, r.Reason = "holding", err.Error()
 	case err != nil:
@@ -45,25 +92,35 @@ func register(o Options, err error) {
 	}
 }
 
-// Preview returns what Pull would do, and changes nothing.
+// Preview returns what Pull would do, and changes nothing: it may be done beside an
+// agent.
 func Preview(ctx context.Context, o Options) (install.Preview, *store.Version, error) {
 	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
 		return previewOfNew(ctx, o)
 	}
+	target, err := install.Peek(o.installOptions())
+	if err != nil {
+		return install.Preview{}, nil, o.explain(err)
+	}
+	a := &applier{options: o, target: target}
 	var preview install.Preview
 	var version *store.Version
-	err := once(ctx, o, func(a *applier, view store.View) (err error) {
-		if version, err = a.resolve(ctx, view); err != nil {
+	err = headTwice(ctx, o, func(view store.View) (err error) {
+		if version, err = a.wanted(ctx, view); err != nil {
 			return err
 		}
 		plan, err := a.plan(version)
 		if err != nil {
 			return err
 		}
-		preview, err = a.target.Check(plan)
+		plan.Back = o.Pin != nil
+		preview, err = target.Check(plan)
 		return o.explain(err)
 	})
-	return preview, version, err
+	if o.Prune {
+		preview.Pruned, preview.Left = preview.Left, nil
+	}
+	return preview, version, errors.Join(err, target.Close())
 }
 
 // previewOfNew is Preview of a directory that is yet to be made.
@@ -71,9 +128,8 @@ func previewOfNew(ctx context.Context, o Options) (install.Preview, *store.Versi
 	var preview install.Preview
 	var version *store.Version
 	err := headTwice(ctx, o, func(view store.View) (err error) {
-		if version, err = o.Store.Resolve(ctx, store.Have{}, view); errors.Is(err, store.ErrNoHead) {
-			return ErrNothing
-		} else if err != nil {
+		a := &applier{options: o}
+		if version, err = a.fresh(ctx, view); err != nil {
 			return err
 		}
 		want, err := o.selects(version.Tree)
@@ -98,7 +154,17 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 	if err != nil {
 		return o.explain(err)
 	}
-	defer func() { err = errors.Join(err, target.Close()) }()
+	defer func() {
+		target.Tidy(tidyPull) // No agent may ever come to do it.
+		err = errors.Join(err, target.Close())
+	}()
+	holds, err := target.Holds()
+	if err == nil {
+		err = o.free(holds)
+	}
+	if err != nil {
+		return err
+	}
 	a := &applier{options: o, target: target}
 	return headTwice(ctx, o, func(view store.View) error { return do(a, view) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -24,7 +25,15 @@ const (
 	// Old trees are removed in pieces, so that no apply waits long for one.
 	tidyEvery = time.Second
 	tidyPiece = 50 * time.Millisecond
+	tidyPull  = time.Minute
 )
+
+// intervals are how often the agent looks although nothing happened.
+type intervals struct {
+	look    time.Duration // at the target, by its stat cache; jittered
+	deep    time.Duration // at its contents; jittered
+	control time.Duration // at what an operator says
+}
 
 // Agent keeps one target equal to its tenant. It is for one call of Run.
 type Agent struct {
@@ -35,6 +44,12 @@ type Agent struct {
 	seen    bool        // view was filled
 	missing *store.Head // under which something was missing
 	pace    store.Backoff
+	current bool // the target was brought to the view's head
+	holds   install.Holds
+	watch   *watch
+	dirty   dirty
+	drifts  *drifts
+	every   intervals
 	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
 }
 
@@ -43,7 +58,13 @@ func New(o Options) *Agent {
 	if o.Beat == nil {
 		o.Beat = func() {}
 	}
-	return &Agent{options: o, diary: newDiary(o), applier: applier{options: o}, verify: make(chan struct{}, 1)}
+	a := &Agent{
+		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(), verify: make(chan struct{}, 1),
+		every: intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
+	}
+	a.watch = newWatch(o.Dir, a.diary.log)
+	a.applier.expect = a.watch.expect
+	return a
 }
 
 // Verify makes a running agent look at all of its target now, by content.
@@ -60,6 +81,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	feed := store.NewFeed()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.options.Store.Follow(ctx, feed) })
+	g.Go(func() error {
+		_ = a.watch.Run(ctx) // It returns the context's error alone.
+		return nil
+	})
 	g.Go(func() error { return a.loop(ctx, feed) })
 	return g.Wait()
 }
@@ -70,6 +95,11 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	control := time.NewTicker(a.every.control)
+	defer control.Stop()
+	look, deep := time.NewTimer(jittered(a.every.look)), time.NewTimer(jittered(a.every.deep))
+	defer look.Stop()
+	defer deep.Stop()
 	tidy := time.NewTimer(tidyEvery)
 	defer tidy.Stop()
 	for {
@@ -79,12 +109,25 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 			return nil
 		case <-beat.C:
 			continue
+		case <-control.C:
+			if !a.told() {
+				continue
+			}
+		case <-a.watch.Changed():
+			a.dirty.add(a.watch.Take())
+		case <-look.C:
+			look.Reset(jittered(a.every.look))
+			a.dirty.all = true
+		case <-deep.C:
+			deep.Reset(jittered(a.every.deep))
+			a.dirty.deep = true
 		case <-tidy.C:
 			if wait := a.tidy(); wait != never {
 				tidy.Reset(wait)
 			}
 			continue
 		case <-a.verify:
+			a.dirty.deep = true
 		case <-feed.Changed():
 		case <-again.C:
 		}
@@ -98,34 +141,121 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	}
 }
 
-// wake brings the target to what is newest, and returns when to look again if nothing
-// happens before.
+// jittered spreads what many hosts do at the same intervals.
+func jittered(d time.Duration) time.Duration { return d*9/10 + rand.N(d/5+1) }
+
+// wake brings the target to what is newest, and puts right what has drifted. It returns
+// when to look again if nothing happens before.
 func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if err := a.openTarget(); err != nil {
 		a.diary.unopened(err)
 		return openAgain
 	}
-	if view, ok := feed.Take(); ok && (!a.seen || view.Supersedes(a.view)) {
-		a.view, a.seen = view, true
+	a.take(feed)
+	if a.paused() {
+		return never // told wakes us
 	}
-	if err := feed.Err(); err != nil || !a.seen {
-		if err := a.applier.target.Recover(); err != nil {
-			return a.failed(ctx, err)
-		}
-		a.diary.away(err, a.applier.target.State().Position.Generation)
-		return never // the feed wakes us
+	wait, inSync := a.follow(ctx, feed.Err())
+	if a.applier.target == nil {
+		return wait
 	}
-	done, err := a.applier.apply(ctx, a.view)
+	mendWait, err := a.mend(ctx, a.seen && feed.Err() == nil && a.view.Err == nil && a.view.Head != nil)
 	if err != nil {
 		return a.failed(ctx, err)
 	}
+	a.diary.drift(a.drifts.lines(a.options.ReportDrift, time.Now()))
+	if inSync {
+		a.diary.inSync(a.applier.target.State().Position.Generation, a.options.ReportDrift, a.drifts.alarms())
+	}
+	return sooner(wait, mendWait)
+}
+
+// sooner returns the shorter wait.
+func sooner(a, b time.Duration) time.Duration {
+	if a < 0 || b >= 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// take takes what is newest in etcd.
+func (a *Agent) take(feed *store.Feed) {
+	view, ok := feed.Take()
+	if !ok || a.seen && !view.Supersedes(a.view) {
+		return
+	}
+	if !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) {
+		a.current = false
+	}
+	a.view, a.seen = view, true
+}
+
+// follow brings the target to the head that was seen last; away is why etcd cannot be
+// asked. It reports whether all is well, and returns when to try again if not.
+func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inSync bool) {
+	if pin := a.holds.Pin; pin != nil || away != nil || !a.seen {
+		if err := a.applier.target.Recover(); err != nil {
+			return a.failed(ctx, err), false
+		}
+		a.watch.manage(a.applier.target.State().Managed)
+		at := a.applier.target.State().Position.Generation
+		if pin != nil {
+			a.diary.pinned(*pin, at, a.view.Head)
+		} else {
+			a.diary.away(away, at)
+		}
+		return never, false // the feed wakes us
+	}
+	if a.current {
+		return never, true
+	}
+	done, err := a.applier.apply(ctx, a.view)
+	a.watch.manage(a.applier.target.State().Managed)
+	if err != nil {
+		return a.failed(ctx, err), false
+	}
+	a.current = true
 	a.missing = nil
 	a.pace.Reset()
 	if done != nil {
+		if done.Switched {
+			a.watch.Renew()
+		}
 		a.diary.applied(*done)
+		a.dirty.dirs = append(a.dirty.dirs, a.drifts.directories()...)
 	}
-	a.diary.inSync(a.applier.target.State().Position.Generation)
-	return never
+	return never, true
+}
+
+// paused reports whether an operator wants nothing to be done.
+func (a *Agent) paused() bool {
+	holds, err := a.applier.target.Holds()
+	if err != nil {
+		a.diary.refused(err)
+		return true
+	}
+	if !same(a.holds, holds) {
+		a.dirty.all, a.current = true, false
+	}
+	if a.holds = holds; holds.Pause == nil {
+		return false
+	}
+	a.diary.paused(*holds.Pause)
+	return true
+}
+
+// told reports whether an operator has said something else than before.
+func (a *Agent) told() bool {
+	if a.applier.target == nil {
+		return false
+	}
+	holds, err := a.applier.target.Holds()
+	return err != nil || !same(a.holds, holds)
+}
+
+func same(a, b install.Holds) bool {
+	one := func(a, b *install.Hold) bool { return a == b || a != nil && b != nil && *a == *b }
+	return one(a.Pause, b.Pause) && one(a.Pin, b.Pin)
 }
 
 // ready tells once that the target is whole, or waits for an operator.
@@ -219,6 +349,9 @@ func (a *Agent) openTarget() error {
 		return err
 	}
 	a.applier.target = target
+	a.dirty.all, a.current = true, false
+	a.watch.manage(target.State().Managed)
+	a.watch.Renew()
 	return nil
 }
 

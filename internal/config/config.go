@@ -81,6 +81,7 @@ type Target struct {
 	Owner       string   // name or number; empty: who runs the agent
 	Group       string   // name or number; empty: who runs the agent
 	FileMode    *uint32  // permission bits; nil: as published
+	Drift       string   // "repair" or "report"
 
 	Line int // of its [[target]] header; 0 if from flags
 }
@@ -115,7 +116,7 @@ func DefaultSource() Source {
 
 // DefaultTarget returns a target that lacks only its tenant and directory.
 func DefaultTarget() Target {
-	return Target{Mode: "files", Existing: "refuse"}
+	return Target{Mode: "files", Existing: "refuse", Drift: "repair"}
 }
 
 // defaultStateDir follows the XDG Base Directory Specification for ordinary

@@ -74,5 +74,6 @@ func (t *Target) keys() []key {
 		{"owner", text(&t.Owner, optional(printable))},
 		{"group", text(&t.Group, optional(printable))},
 		{"file_mode", mode(&t.FileMode, permissions)},
+		{"drift", text(&t.Drift, oneOf("repair", "report"))},
 	}
 }

@@ -109,6 +109,10 @@ func TestCheckPath(t *testing.T) {
 		{"a path of 4096 bytes", "a/" + long[:MaxPath-1], false},
 		{"our own name", ".confsyncd", false},
 		{"our own name below another", "a/.confsyncd/b", false},
+		{"the sibling of a target", "a/.app.confsyncd", false},
+		{"something in a sibling", ".app.confsyncd/old/b", false},
+		{"a name that only ends like ours", "app.confsyncd", true},
+		{"a name that only begins like ours", ".confsyncd-hold", true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -24,10 +24,10 @@ func TestAccept_needsATarget(t *testing.T) {
 }
 
 func TestAccept_isSeenUntilItIsTakenBack(t *testing.T) {
-	eachMode(t, testAccept_isSeenUntilItIsTakenBack)
+	eachMode(t, testAcceptIsSeenUntilItIsTakenBack)
 }
 
-func testAccept_isSeenUntilItIsTakenBack(t *testing.T, m Mode) {
+func testAcceptIsSeenUntilItIsTakenBack(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})
@@ -81,10 +81,10 @@ func TestRebase_leadsToAnotherHistoryWithoutFirstContact(t *testing.T) {
 // What stands where the fresh journal is written makes the write fail. The journal
 // then says what it said, also in what follows.
 func TestRebase_thatFailsChangesNothing(t *testing.T) {
-	eachMode(t, testRebase_thatFailsChangesNothing)
+	eachMode(t, testRebaseThatFailsChangesNothing)
 }
 
-func testRebase_thatFailsChangesNothing(t *testing.T, m Mode) {
+func testRebaseThatFailsChangesNothing(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})
@@ -101,10 +101,10 @@ func testRebase_thatFailsChangesNothing(t *testing.T, m Mode) {
 }
 
 func TestRebase_noticesThatTheTargetIsGone(t *testing.T) {
-	eachMode(t, testRebase_noticesThatTheTargetIsGone)
+	eachMode(t, testRebaseNoticesThatTheTargetIsGone)
 }
 
-func testRebase_noticesThatTheTargetIsGone(t *testing.T, m Mode) {
+func testRebaseNoticesThatTheTargetIsGone(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 5, files{"a": "644 one"})

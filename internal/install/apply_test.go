@@ -340,10 +340,10 @@ func mustForesee(t *testing.T, v Preview, r Result) {
 }
 
 func TestApply_setuidAndSetgidAreNeverSet(t *testing.T) {
-	eachMode(t, testApply_setuidAndSetgidAreNeverSet)
+	eachMode(t, testApplySetuidAndSetgidAreNeverSet)
 }
 
-func testApply_setuidAndSetgidAreNeverSet(t *testing.T, m Mode) {
+func testApplySetuidAndSetgidAreNeverSet(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	want := files{"a": "6755 a", "d": "3777/", "d/x": "2644 x"}
@@ -354,9 +354,9 @@ func testApply_setuidAndSetgidAreNeverSet(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_manyFilesAtOnce(t *testing.T) { eachMode(t, testApply_manyFilesAtOnce) }
+func TestApply_manyFilesAtOnce(t *testing.T) { eachMode(t, testApplyManyFilesAtOnce) }
 
-func testApply_manyFilesAtOnce(t *testing.T, m Mode) {
+func testApplyManyFilesAtOnce(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	one, two := files{}, files{}
@@ -386,9 +386,9 @@ func testApply_manyFilesAtOnce(t *testing.T, m Mode) {
 }
 
 // What is equal is not written: neither an inode nor a time changes.
-func TestApply_againWritesNothing(t *testing.T) { eachMode(t, testApply_againWritesNothing) }
+func TestApply_againWritesNothing(t *testing.T) { eachMode(t, testApplyAgainWritesNothing) }
 
-func testApply_againWritesNothing(t *testing.T, m Mode) {
+func testApplyAgainWritesNothing(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	want := files{"a": "644 a", "d": "755/", "d/x": "644 x", "l": "->a"}
@@ -420,9 +420,9 @@ func testApply_againWritesNothing(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_whateverTheUmask(t *testing.T) { eachMode(t, testApply_whateverTheUmask) }
+func TestApply_whateverTheUmask(t *testing.T) { eachMode(t, testApplyWhateverTheUmask) }
 
-func testApply_whateverTheUmask(t *testing.T, m Mode) {
+func testApplyWhateverTheUmask(t *testing.T, m Mode) {
 	for _, mask := range []int{0, 0o077, 0o277} {
 		t.Run(fmt.Sprintf("%o", mask), func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "missing")
@@ -441,9 +441,9 @@ func testApply_whateverTheUmask(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_asRootSetsTheOwner(t *testing.T) { eachMode(t, testApply_asRootSetsTheOwner) }
+func TestApply_asRootSetsTheOwner(t *testing.T) { eachMode(t, testApplyAsRootSetsTheOwner) }
 
-func testApply_asRootSetsTheOwner(t *testing.T, m Mode) {
+func testApplyAsRootSetsTheOwner(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
@@ -488,10 +488,10 @@ func testApply_asRootSetsTheOwner(t *testing.T, m Mode) {
 }
 
 func TestApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T) {
-	eachMode(t, testApply_setsTheOwnerThatChangesWithTheSelection)
+	eachMode(t, testApplySetsTheOwnerThatChangesWithTheSelection)
 }
 
-func testApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T, m Mode) {
+func testApplySetsTheOwnerThatChangesWithTheSelection(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may give files away")
 	}
@@ -515,9 +515,9 @@ func testApply_setsTheOwnerThatChangesWithTheSelection(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_refusesOtherPositions(t *testing.T) { eachMode(t, testApply_refusesOtherPositions) }
+func TestApply_refusesOtherPositions(t *testing.T) { eachMode(t, testApplyRefusesOtherPositions) }
 
-func testApply_refusesOtherPositions(t *testing.T, m Mode) {
+func testApplyRefusesOtherPositions(t *testing.T, m Mode) {
 	foreign := position(9)
 	foreign.Tenant = diff.TenantID{2}
 	fork := position(2)
@@ -546,9 +546,9 @@ func testApply_refusesOtherPositions(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_contentsThatAreWrong(t *testing.T) { eachMode(t, testApply_contentsThatAreWrong) }
+func TestApply_contentsThatAreWrong(t *testing.T) { eachMode(t, testApplyContentsThatAreWrong) }
 
-func testApply_contentsThatAreWrong(t *testing.T, m Mode) {
+func testApplyContentsThatAreWrong(t *testing.T, m Mode) {
 	for name, c := range map[string]Contents{
 		"missing": fetch(func(context.Context, []diff.Entry, func(diff.Hash) []byte, func(diff.Entry, []byte) error) error {
 			return nil

@@ -7,6 +7,8 @@ type Preview struct {
 	Created, Changed, Deleted, Adopted, Corrected []string
 	// Left are the paths that would be left behind, with those that are already.
 	Left []string
+	// Pruned are those of them that would be removed.
+	Pruned []string
 	// Kept are the paths whose present content would be put aside.
 	Kept []string
 	// Conflict is why the apply would be refused, nil if it would not.

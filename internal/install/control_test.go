@@ -11,7 +11,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-func TestPauseAndResume(t *testing.T) {
+func TestPauseAndResume(t *testing.T) { eachMode(t, testPauseAndResume) }
+
+func testPauseAndResume(t *testing.T, m Mode) {
 	dir := newDir(t)
 	if err := Pause(dir, Hold{}); !errors.Is(err, journal.ErrNone) {
 		t.Fatalf("pause of no target: %v", err)
@@ -19,7 +21,7 @@ func TestPauseAndResume(t *testing.T) {
 	if _, err := Resume(dir); !errors.Is(err, journal.ErrNone) {
 		t.Fatalf("resume of no target: %v", err)
 	}
-	target := mustOpen(t, options(dir)) // Its lock is nothing to them.
+	target := mustOpen(t, optionsIn(m, dir)) // Its lock is nothing to them.
 	mustApply(t, target, 1, published)
 	if h, err := target.Holds(); err != nil || h != (Holds{}) {
 		t.Fatalf("holds %+v %v", h, err)
@@ -48,12 +50,14 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
-func TestForget(t *testing.T) {
+func TestForget(t *testing.T) { eachMode(t, testForget) }
+
+func testForget(t *testing.T, m Mode) {
 	dir := newDir(t)
 	if _, err := Forget(dir); !errors.Is(err, journal.ErrNone) {
 		t.Fatalf("forget of no target: %v", err)
 	}
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, published)
 	if _, err := Forget(dir); !errors.Is(err, ErrLocked) {
 		t.Fatalf("forget beside an agent: %v", err)
@@ -64,27 +68,36 @@ func TestForget(t *testing.T) {
 	if f != (Forgotten{Managed: len(published), Generation: 1}) {
 		t.Errorf("forgotten %+v", f)
 	}
+	if beside, err := os.ReadDir(filepath.Dir(dir)); err != nil || len(beside) != 1 {
+		t.Errorf("beside the target lies %v, %v", beside, err)
+	}
 	if _, err := os.Lstat(filepath.Join(dir, ".confsyncd")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf(".confsyncd is still there: %v", err)
 	}
 	mustLook(t, dir, published)
 }
 
-func TestForget_leavesKeptFiles(t *testing.T) {
+func TestForget_leavesKeptFiles(t *testing.T) { eachMode(t, testForgetLeavesKeptFiles) }
+
+func testForgetLeavesKeptFiles(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, published)
 	write(t, filepath.Join(dir, "a"), "edited")
 	mustApply(t, target, 2, published.with(files{"a": "644 other"}))
 	do(t, Pause(dir, Hold{}))
 	do(t, target.Close())
+	own := ControlDir(dir)
 	f, err := Forget(dir)
 	do(t, err)
-	if f.Kept != filepath.Join(dir, ".confsyncd/kept") || kept(t, dir)["a"] != "644 edited" {
-		t.Errorf("forgotten %+v, kept %q", f, kept(t, dir))
+	if f.Kept != filepath.Join(own, keptName) || len(look(t, f.Kept)) != 2 {
+		t.Errorf("forgotten %+v, kept %q", f, look(t, f.Kept))
 	}
-	left, err := os.ReadDir(ControlDir(dir))
-	if err != nil || len(left) != 1 {
+	if _, err := os.Lstat(filepath.Join(dir, ".confsyncd", "journal")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the journal is still there: %v", err)
+	}
+	left, err := os.ReadDir(own)
+	if err != nil || len(left) != 1 || left[0].Name() != keptName {
 		t.Errorf("left in .confsyncd: %v %v", left, err)
 	}
 }

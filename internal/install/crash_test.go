@@ -197,9 +197,9 @@ func TestCrash_andTheStageIsDamaged(t *testing.T) {
 }
 
 // A first apply that crashes before its next leaves nothing but .confsyncd.
-func TestCrash_atFirstContact(t *testing.T) { eachMode(t, testCrash_atFirstContact) }
+func TestCrash_atFirstContact(t *testing.T) { eachMode(t, testCrashAtFirstContact) }
 
-func testCrash_atFirstContact(t *testing.T, m Mode) {
+func testCrashAtFirstContact(t *testing.T, m Mode) {
 	after := files{"a": "644 a", "d": "755/", "d/x": "644 x"}
 	for n := 1; ; n++ {
 		o := optionsIn(m, newDir(t))

@@ -9,13 +9,21 @@
 // kind, mode and owner; and a next without its at is completed, without etcd, by
 // the next Open.
 //
-// Nothing outside the target is written, whatever another user does to it
-// meanwhile: all system calls are relative to descriptors that were opened beneath
-// the target's own, without following symlinks. In it, only paths in the journal
+// In tree mode a plan that changes more than one path goes another way: the whole
+// target is surveyed, a tree is built beside it, in a sibling directory, of hard links
+// and new files, made durable, and exchanged with the target in one system call. The
+// journal is part of the tree, so there is no next. Stage, kept files and control files
+// lie in the sibling.
+//
+// Nothing outside the target, and in tree mode its sibling, is written, whatever
+// another user does to it meanwhile: all system calls are relative to descriptors that
+// were opened beneath the target's own, without following symlinks. In it, only paths in the journal
 // are ever deleted, and what is overwritten or deleted although it is not what the
-// journal says is kept first under .confsyncd/kept.
+// journal says is kept first under kept.
 //
 // Caveats: extended attributes and ACLs of a replaced file are not carried over. A
 // file that is not readable counts as one that differs. Of directories, mode and
-// owner alone are corrected, in place.
+// owner alone are corrected, in place. In tree mode the root's and all directories'
+// extended attributes and ACLs go with each switch, and who writes in place into a
+// live file also writes into the old tree, as long as both share it.
 package install

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +39,9 @@ type Drifted struct {
 	What  Deviation
 	// Why says it in words: "mode 0600, not 0644". It never holds contents.
 	Why string
+	// Changed is when what stands there changed last, by the times that it carries; zero
+	// if nothing does.
+	Changed time.Time
 	// Busy says that the file is open for writing, or, where that cannot be told,
 	// that it changed a moment ago.
 	Busy bool
@@ -51,8 +56,8 @@ func (d Drifted) NeedsContent() bool {
 }
 
 // Drift compares what the journal says is managed with the disk, in path order: in the
-// given directories, not in what lies below them, or everywhere if dirs is nil. Where
-// a directory is missing, all below it is as well. Contents are read where they are
+// given directories, or everywhere if dirs is nil. A directory that ends with a slash
+// stands for all below it too. Where one is missing, so is all below it. Contents are read where they are
 // not known since an earlier look; with deep, always. What is not managed is never
 // read. It returns an error that wraps ErrGone, or the context's.
 func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
@@ -72,7 +77,8 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 	dirs = slices.Clone(dirs)
 	slices.SortFunc(dirs, diff.ComparePaths)
 	for _, dir := range slices.Compact(dirs) {
-		if err := l.directory(ctx, dir, managed); err != nil {
+		dir, deeper := strings.CutSuffix(dir, "/")
+		if err := l.directory(ctx, dir, deeper, managed); err != nil {
 			return nil, err
 		}
 	}
@@ -90,8 +96,8 @@ type looker struct {
 	found []Drifted
 }
 
-// directory looks at one directory and at what lies in it.
-func (l *looker) directory(ctx context.Context, dir string, managed diff.Tree) error {
+// directory looks at one directory and at what lies in it, or below it too.
+func (l *looker) directory(ctx context.Context, dir string, deeper bool, managed diff.Tree) error {
 	d, ok := managed.Dir(dir)
 	if !ok {
 		return nil
@@ -105,7 +111,7 @@ func (l *looker) directory(ctx context.Context, dir string, managed diff.Tree) e
 	for child := range d.Children() {
 		path := diff.Join(dir, child.Name)
 		gone, err := l.look(path, child.Entry)
-		if err == nil && gone && child.Dir != nil {
+		if err == nil && (gone || deeper) && child.Dir != nil {
 			err = l.below(ctx, path, child.Dir)
 		}
 		if err = errors.Join(err, ctx.Err()); err != nil {
@@ -176,6 +182,9 @@ func (l *looker) compare(d *Drifted) (node, error) {
 		return n, err
 	}
 	d.Found = diff.Entry{Kind: n.kind, Mode: n.mode, Size: n.size}
+	if n.kind != diff.None {
+		d.Changed = time.Unix(0, max(n.mtime.Nano(), n.ctime.Nano()))
+	}
 	switch n.kind {
 	case diff.Directory:
 		d.Found.Size = 0

@@ -50,7 +50,7 @@ func (w *work) switchTree(ctx context.Context, c Contents) error {
 // asSurveyed returns an error that wraps errRaced unless the target is what the new tree
 // was built from.
 //
-// RACE: between this and the exchange (for 10,000 files some 20 ms), what others create
+// RACE: between this and the exchange (for 10,000 files some 40 ms), what others create
 // or change comes to the old tree alone, and what they delete stays. The look through the
 // old tree finds what was created or changed, and keeps it.
 func (b *build) asSurveyed() error {

@@ -39,7 +39,7 @@ func Forget(dir string) (Forgotten, error) {
 		return f, err
 	}
 	defer func() { _ = locked.Close() }()
-	for _, own := range slices.Compact([]string{ControlDir(dir), filepath.Join(dir, diff.OwnName)}) {
+	for _, own := range slices.Compact([]string{filepath.Join(dir, diff.OwnName), ControlDir(dir)}) {
 		if err := f.clear(own); err != nil {
 			return f, fmt.Errorf("forget %q: %w", dir, err)
 		}
@@ -61,10 +61,11 @@ func (f *Forgotten) clear(own string) error {
 	if err != nil {
 		return err
 	}
+	kept := false
 	for _, e := range entries {
 		if e.Name() == keptName {
 			if err = root.Remove(keptName); err != nil {
-				f.Kept, err = filepath.Join(own, keptName), nil
+				kept, f.Kept, err = true, filepath.Join(own, keptName), nil
 			}
 		} else {
 			err = root.RemoveAll(e.Name())
@@ -73,7 +74,7 @@ func (f *Forgotten) clear(own string) error {
 			return errors.Join(err, root.Close())
 		}
 	}
-	if err := root.Close(); err != nil || f.Kept != "" {
+	if err := root.Close(); err != nil || kept {
 		return err
 	}
 	return os.Remove(own)

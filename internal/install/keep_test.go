@@ -18,10 +18,10 @@ func sets(t *testing.T, dir string) []string {
 }
 
 func TestKept_notByWhatEndedBeforeItBegan(t *testing.T) {
-	eachMode(t, testKept_notByWhatEndedBeforeItBegan)
+	eachMode(t, testKeptNotByWhatEndedBeforeItBegan)
 }
 
-func testKept_notByWhatEndedBeforeItBegan(t *testing.T, m Mode) {
+func testKeptNotByWhatEndedBeforeItBegan(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one"})
@@ -75,10 +75,10 @@ func TestKept_onceByAllAttemptsAtOneNext(t *testing.T) {
 }
 
 func TestKept_theNewestStayAtOpenHoweverLarge(t *testing.T) {
-	eachMode(t, testKept_theNewestStayAtOpenHoweverLarge)
+	eachMode(t, testKeptTheNewestStayAtOpenHoweverLarge)
 }
 
-func testKept_theNewestStayAtOpenHoweverLarge(t *testing.T, m Mode) {
+func testKeptTheNewestStayAtOpenHoweverLarge(t *testing.T, m Mode) {
 	o := optionsIn(m, newDir(t))
 	first := mustOpen(t, o)
 	mustApply(t, first, 1, files{"a": "644 one"})
@@ -97,9 +97,9 @@ func testKept_theNewestStayAtOpenHoweverLarge(t *testing.T, m Mode) {
 	}
 }
 
-func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) { eachMode(t, testKept_aNameAsLongAsNamesMayBe) }
+func TestKept_aNameAsLongAsNamesMayBe(t *testing.T) { eachMode(t, testKeptANameAsLongAsNamesMayBe) }
 
-func testKept_aNameAsLongAsNamesMayBe(t *testing.T, m Mode) {
+func testKeptANameAsLongAsNamesMayBe(t *testing.T, m Mode) {
 	o := optionsIn(m, newDir(t))
 	name := strings.Repeat("n", maxName)
 	first := mustOpen(t, o)

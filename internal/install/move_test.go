@@ -7,9 +7,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
-func TestApply_fetchesNothingThatItHas(t *testing.T) { eachMode(t, testApply_fetchesNothingThatItHas) }
+func TestApply_fetchesNothingThatItHas(t *testing.T) { eachMode(t, testApplyFetchesNothingThatItHas) }
 
-func testApply_fetchesNothingThatItHas(t *testing.T, m Mode) {
+func testApplyFetchesNothingThatItHas(t *testing.T, m Mode) {
 	before := files{"old": "755/", "old/a": "644 one", "old/link": "->a", "b": "644 two", "c": "644 three"}
 	for name, after := range map[string]files{
 		"a directory is moved":              {"new": "755/", "new/a": "644 one", "new/link": "->a", "b": "644 two", "c": "644 three"},
@@ -34,10 +34,10 @@ func testApply_fetchesNothingThatItHas(t *testing.T, m Mode) {
 }
 
 func TestApply_fetchesWhatIsNoLongerThere(t *testing.T) {
-	eachMode(t, testApply_fetchesWhatIsNoLongerThere)
+	eachMode(t, testApplyFetchesWhatIsNoLongerThere)
 }
 
-func testApply_fetchesWhatIsNoLongerThere(t *testing.T, m Mode) {
+func testApplyFetchesWhatIsNoLongerThere(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 one"})

@@ -15,9 +15,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-func TestOpen_locks(t *testing.T) { eachMode(t, testOpen_locks) }
+func TestOpen_locks(t *testing.T) { eachMode(t, testOpenLocks) }
 
-func testOpen_locks(t *testing.T, m Mode) {
+func testOpenLocks(t *testing.T, m Mode) {
 	dir := newDir(t)
 	first := mustOpen(t, optionsIn(m, dir))
 	if _, err := Open(optionsIn(m, dir)); !errors.Is(err, ErrLocked) {
@@ -33,10 +33,10 @@ func testOpen_locks(t *testing.T, m Mode) {
 }
 
 func TestOpen_makesTheLastComponentOnly(t *testing.T) {
-	eachMode(t, testOpen_makesTheLastComponentOnly)
+	eachMode(t, testOpenMakesTheLastComponentOnly)
 }
 
-func testOpen_makesTheLastComponentOnly(t *testing.T, m Mode) {
+func testOpenMakesTheLastComponentOnly(t *testing.T, m Mode) {
 	parent := t.TempDir()
 	mustOpen(t, optionsIn(m, filepath.Join(parent, "new")))
 	if _, err := Open(optionsIn(m, filepath.Join(parent, "no", "new"))); !errors.Is(err, os.ErrNotExist) {
@@ -48,6 +48,17 @@ func testOpen_makesTheLastComponentOnly(t *testing.T, m Mode) {
 	do(t, os.WriteFile(filepath.Join(parent, "file"), nil, 0o600))
 	if _, err := Open(optionsIn(m, filepath.Join(parent, "file"))); err == nil {
 		t.Error("a file was taken")
+	}
+}
+
+func TestOpen_refusesWhatIsOurOwn(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, optionsIn(Tree, dir))
+	mustApply(t, target, 1, files{"a": "644 a", "b": "644 b"})
+	for _, own := range []string{filepath.Join(dir, diff.OwnName), siblingPath(dir), filepath.Join(siblingPath(dir), stageName)} {
+		if _, err := Open(options(own)); !errors.Is(err, ErrNested) {
+			t.Errorf("%s: %v", own, err)
+		}
 	}
 }
 
@@ -72,10 +83,10 @@ func TestOpen_refusesNestedTargets(t *testing.T) {
 }
 
 func TestApply_noticesThatTheTargetIsGone(t *testing.T) {
-	eachMode(t, testApply_noticesThatTheTargetIsGone)
+	eachMode(t, testApplyNoticesThatTheTargetIsGone)
 }
 
-func testApply_noticesThatTheTargetIsGone(t *testing.T, m Mode) {
+func testApplyNoticesThatTheTargetIsGone(t *testing.T, m Mode) {
 	for name, others := range map[string]func(t *testing.T, dir string){
 		"removed": func(t *testing.T, dir string) { do(t, os.RemoveAll(dir)) },
 		"replaced": func(t *testing.T, dir string) {
@@ -112,9 +123,9 @@ func testApply_noticesThatTheTargetIsGone(t *testing.T, m Mode) {
 	}
 }
 
-func TestApply_refusesASymlinkedParent(t *testing.T) { eachMode(t, testApply_refusesASymlinkedParent) }
+func TestApply_refusesASymlinkedParent(t *testing.T) { eachMode(t, testApplyRefusesASymlinkedParent) }
 
-func testApply_refusesASymlinkedParent(t *testing.T, m Mode) {
+func testApplyRefusesASymlinkedParent(t *testing.T, m Mode) {
 	for _, walks := range []bool{false, true} {
 		dir, outside := newDir(t), newDir(t)
 		target := mustOpen(t, optionsIn(m, dir))
@@ -135,10 +146,10 @@ func testApply_refusesASymlinkedParent(t *testing.T, m Mode) {
 }
 
 func TestApply_refusesAnotherFileSystem(t *testing.T) {
-	eachMode(t, testApply_refusesAnotherFileSystem)
+	eachMode(t, testApplyRefusesAnotherFileSystem)
 }
 
-func testApply_refusesAnotherFileSystem(t *testing.T, m Mode) {
+func testApplyRefusesAnotherFileSystem(t *testing.T, m Mode) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root may mount")
 	}
@@ -174,9 +185,9 @@ func testApply_refusesAnotherFileSystem(t *testing.T, m Mode) {
 	}
 }
 
-func TestOpen_setsADamagedJournalAside(t *testing.T) { eachMode(t, testOpen_setsADamagedJournalAside) }
+func TestOpen_setsADamagedJournalAside(t *testing.T) { eachMode(t, testOpenSetsADamagedJournalAside) }
 
-func testOpen_setsADamagedJournalAside(t *testing.T, m Mode) {
+func testOpenSetsADamagedJournalAside(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 a", "b": "644 b"})
@@ -203,9 +214,9 @@ func testOpen_setsADamagedJournalAside(t *testing.T, m Mode) {
 	mustRest(t, target, 1, files{"a": "644 a", "b": "644 b"})
 }
 
-func TestOpen_refusesANewerJournal(t *testing.T) { eachMode(t, testOpen_refusesANewerJournal) }
+func TestOpen_refusesANewerJournal(t *testing.T) { eachMode(t, testOpenRefusesANewerJournal) }
 
-func testOpen_refusesANewerJournal(t *testing.T, m Mode) {
+func testOpenRefusesANewerJournal(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, files{"a": "644 a"})
@@ -224,10 +235,10 @@ func testOpen_refusesANewerJournal(t *testing.T, m Mode) {
 }
 
 func TestOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T) {
-	eachMode(t, testOpen_refusesAPlantedDirectoryOfItsOwn)
+	eachMode(t, testOpenRefusesAPlantedDirectoryOfItsOwn)
 }
 
-func testOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T, m Mode) {
+func testOpenRefusesAPlantedDirectoryOfItsOwn(t *testing.T, m Mode) {
 	dir, outside := newDir(t), newDir(t)
 	own := filepath.Join(dir, diff.OwnName)
 	do(t, os.Symlink(outside, own))
@@ -246,10 +257,10 @@ func testOpen_refusesAPlantedDirectoryOfItsOwn(t *testing.T, m Mode) {
 }
 
 func TestKept_areDroppedWhenOldOrTooMany(t *testing.T) {
-	eachMode(t, testKept_areDroppedWhenOldOrTooMany)
+	eachMode(t, testKeptAreDroppedWhenOldOrTooMany)
 }
 
-func testKept_areDroppedWhenOldOrTooMany(t *testing.T, m Mode) {
+func testKeptAreDroppedWhenOldOrTooMany(t *testing.T, m Mode) {
 	dir := newDir(t)
 	target := mustOpen(t, optionsIn(m, dir))
 	now := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -297,9 +308,9 @@ func testKept_areDroppedWhenOldOrTooMany(t *testing.T, m Mode) {
 	}
 }
 
-func TestReadState_needsNoLock(t *testing.T) { eachMode(t, testReadState_needsNoLock) }
+func TestReadState_needsNoLock(t *testing.T) { eachMode(t, testReadStateNeedsNoLock) }
 
-func testReadState_needsNoLock(t *testing.T, m Mode) {
+func testReadStateNeedsNoLock(t *testing.T, m Mode) {
 	dir := newDir(t)
 	if _, _, err := ReadState(dir); !errors.Is(err, journal.ErrNone) {
 		t.Errorf("%v", err)

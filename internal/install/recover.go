@@ -20,6 +20,9 @@ func (t *Target) Recover() error {
 	return t.ready()
 }
 
+// Interrupted reports whether an apply was not completed.
+func (t *Target) Interrupted() bool { return t.journal != nil && t.journal.Pending() != nil }
+
 // ready makes sure of the target, its journal, and what the journal says.
 func (t *Target) ready() error {
 	if err := t.identity(); err != nil {

@@ -34,7 +34,7 @@ func stands(before files) files {
 }
 
 func TestRepair(t *testing.T) {
-	eachEdit(t, nil, func(t *testing.T, target *Target, e edit) {
+	eachEdit(t, func(t *testing.T, target *Target, e edit) {
 		dir := target.o.Dir
 		_, c := published.tree(t)
 		found := mustDrift(t, target, nil, e.found)
@@ -66,7 +66,7 @@ func TestRepair(t *testing.T) {
 
 // What needs no contents is put right while there are none.
 func TestRepair_withoutContents(t *testing.T) {
-	eachEdit(t, nil, func(t *testing.T, target *Target, e edit) {
+	eachEdit(t, func(t *testing.T, target *Target, e edit) {
 		found := mustDrift(t, target, nil, e.found)
 		rest := maps.Clone(e.found)
 		var list []string
@@ -169,9 +169,11 @@ func TestApply_notesWhatItWrote(t *testing.T) {
 	mustDrift(t, target, nil, map[string]Deviation{"a": OtherBytes})
 }
 
-func TestApply_goesBackOnlyWhenAsked(t *testing.T) {
+func TestApply_goesBackOnlyWhenAsked(t *testing.T) { eachMode(t, testApplyGoesBackOnlyWhenAsked) }
+
+func testApplyGoesBackOnlyWhenAsked(t *testing.T, m Mode) {
 	dir := newDir(t)
-	target := mustOpen(t, options(dir))
+	target := mustOpen(t, optionsIn(m, dir))
 	mustApply(t, target, 1, published)
 	mustApply(t, target, 2, published.with(files{"a": "644 newer"}))
 	p, c := plan(t, 1, published)
@@ -200,7 +202,9 @@ func reselect(t *testing.T, target *Target) {
 	}
 }
 
-func TestPrune(t *testing.T) {
+func TestPrune(t *testing.T) { eachMode(t, testPrune) }
+
+func testPrune(t *testing.T, m Mode) {
 	for name, tt := range map[string]struct {
 		edit      func(t *testing.T, dir string)
 		kept      files
@@ -230,7 +234,7 @@ func TestPrune(t *testing.T) {
 		for _, crash := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: ", after a crash"}[crash], func(t *testing.T) {
 				dir := newDir(t)
-				target := mustOpen(t, options(dir))
+				target := mustOpen(t, optionsIn(m, dir))
 				mustApply(t, target, 1, published)
 				reselect(t, target)
 				if tt.edit != nil {
@@ -247,7 +251,7 @@ func TestPrune(t *testing.T) {
 						_, _ = target.Prune(t.Context())
 					}()
 					do(t, target.Close())
-					target = mustOpen(t, options(dir))
+					target = mustOpen(t, optionsIn(m, dir))
 				} else {
 					r, err := target.Prune(t.Context())
 					do(t, err)

@@ -126,7 +126,8 @@ func TestTree_drift(t *testing.T) {
 			func(t *testing.T, dir string) {
 				do(t, os.WriteFile(filepath.Join(dir, "d/x"), []byte("edited"), 0o644))
 			},
-			files{"d/x": "644 edited"}, files{"d": "700/", "d/x": "644 edited"},
+			files{"d/x": "644 edited"},
+			files{"d": "700/", "d/x": "644 edited"},
 		},
 		"an edit that restores size and mtime": {
 			func(t *testing.T, dir string) {
@@ -134,37 +135,44 @@ func TestTree_drift(t *testing.T) {
 				do(t, os.WriteFile(filepath.Join(dir, "d/x"), []byte("y"), 0o644))
 				do(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, "d/x"), []unix.Timespec{n.mtime, n.mtime}, 0))
 			},
-			files{"d/x": "644 y"}, files{"d": "700/", "d/x": "644 y"},
+			files{"d/x": "644 y"},
+			files{"d": "700/", "d/x": "644 y"},
 		},
 		"a mode": {
 			func(t *testing.T, dir string) { do(t, os.Chmod(filepath.Join(dir, "d/x"), 0o600)) },
-			files{"d/x": "600 x"}, nil,
+			files{"d/x": "600 x"},
+			nil,
 		},
 		"a directory's mode": {
 			func(t *testing.T, dir string) { do(t, os.Chmod(filepath.Join(dir, "d"), 0o711)) },
-			files{"d": "711/"}, nil,
+			files{"d": "711/"},
+			nil,
 		},
 		"a deletion": {
 			func(t *testing.T, dir string) { do(t, os.Remove(filepath.Join(dir, "d/x"))) },
-			files{"d/x": ""}, nil,
+			files{"d/x": ""},
+			nil,
 		},
 		"a directory's deletion": {
 			func(t *testing.T, dir string) { do(t, os.RemoveAll(filepath.Join(dir, "d"))) },
-			files{"d": "", "d/x": ""}, nil,
+			files{"d": "", "d/x": ""},
+			nil,
 		},
 		"a symlink elsewhere": {
 			func(t *testing.T, dir string) {
 				do(t, os.Remove(filepath.Join(dir, "l")))
 				do(t, os.Symlink("/etc", filepath.Join(dir, "l")))
 			},
-			files{"l": "->/etc"}, files{"l": "->/etc"},
+			files{"l": "->/etc"},
+			files{"l": "->/etc"},
 		},
 		"a file in a directory's place": {
 			func(t *testing.T, dir string) {
 				do(t, os.RemoveAll(filepath.Join(dir, "d")))
 				do(t, os.WriteFile(filepath.Join(dir, "d"), []byte("mine"), 0o600))
 			},
-			files{"d": "600 mine", "d/x": ""}, files{"d": "600 mine"},
+			files{"d": "600 mine", "d/x": ""},
+			files{"d": "600 mine"},
 		},
 	} {
 		for _, keep := range []bool{false, true} {

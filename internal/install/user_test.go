@@ -21,10 +21,10 @@ func asUser(t *testing.T) {
 }
 
 func TestApply_ownDirectoriesThatCannotBeWrittenOrRead(t *testing.T) {
-	eachMode(t, testApply_ownDirectoriesThatCannotBeWrittenOrRead)
+	eachMode(t, testApplyOwnDirectoriesThatCannotBeWrittenOrRead)
 }
 
-func testApply_ownDirectoriesThatCannotBeWrittenOrRead(t *testing.T, m Mode) {
+func testApplyOwnDirectoriesThatCannotBeWrittenOrRead(t *testing.T, m Mode) {
 	asUser(t)
 	for name, tt := range map[string]struct{ before, after files }{
 		"an empty read-only one becomes a file": {
@@ -78,10 +78,10 @@ func TestApply_saysThatADirectoryInTheWayCannotBeRead(t *testing.T) {
 // The directory is still as it was when the crash came, and is opened up only in the
 // course of the roll forward.
 func TestOpen_makesADirectoryReadOnlyAgain(t *testing.T) {
-	eachMode(t, testOpen_makesADirectoryReadOnlyAgain)
+	eachMode(t, testOpenMakesADirectoryReadOnlyAgain)
 }
 
-func testOpen_makesADirectoryReadOnlyAgain(t *testing.T, m Mode) {
+func testOpenMakesADirectoryReadOnlyAgain(t *testing.T, m Mode) {
 	asUser(t)
 	for _, mode := range []string{"555/", "111/"} {
 		o := optionsIn(m, newDir(t))
@@ -103,10 +103,10 @@ func testOpen_makesADirectoryReadOnlyAgain(t *testing.T, m Mode) {
 
 // What was put into a read-only directory while it was being taken out is kept.
 func TestOpen_keepsAReadOnlyDirectoryOfTheStage(t *testing.T) {
-	eachMode(t, testOpen_keepsAReadOnlyDirectoryOfTheStage)
+	eachMode(t, testOpenKeepsAReadOnlyDirectoryOfTheStage)
 }
 
-func testOpen_keepsAReadOnlyDirectoryOfTheStage(t *testing.T, m Mode) {
+func testOpenKeepsAReadOnlyDirectoryOfTheStage(t *testing.T, m Mode) {
 	asUser(t)
 	o := optionsIn(m, newDir(t))
 	target := mustOpen(t, o)

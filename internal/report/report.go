@@ -37,6 +37,10 @@ type Report struct {
 	Reason string `json:"reason,omitempty"`
 	// Held lists paths that are not published, with their reasons; the first of them.
 	Held []string `json:"held,omitempty"`
+	// Drift lists paths of a target that are not as they were published, with how they
+	// differ; the first of DriftTotal.
+	Drift      []string `json:"drift,omitempty"`
+	DriftTotal int      `json:"drift_total,omitempty"`
 	// PID is the process that wrote the report; that it runs is not said.
 	PID int `json:"pid"`
 	// Time is when it came to the state.
@@ -112,4 +116,25 @@ func Read(stateDir string) ([]Report, error) {
 		reports = append(reports, r)
 	}
 	return reports, errors.Join(errs...)
+}
+
+// Remove deletes the reports on a directory, of any tenant and prefix, and returns how many
+// there were.
+func Remove(stateDir, role, dir string) (int, error) {
+	reports, err := Read(stateDir)
+	if err != nil && len(reports) == 0 {
+		return 0, err
+	}
+	removed := 0
+	for _, r := range reports {
+		if r.Role != role || r.Dir != dir {
+			continue
+		}
+		err := os.Remove(filepath.Join(stateDir, dirName, Key(r.Role, r.Prefix, r.Tenant, r.Dir)+".json"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return removed, fmt.Errorf("remove the report: %w", err)
+		}
+		removed++
+	}
+	return removed, nil
 }

@@ -67,6 +67,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 			r.polls.cost(took, time.Now())
 		case <-look.C:
 			r.look(ctx)
+		case <-w.renewal:
+			r.batch = batch{}
+			r.remake(ctx)
+			r.signal(dirtySet{all: true})
 		}
 	}
 	return ctx.Err()

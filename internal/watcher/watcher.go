@@ -65,6 +65,7 @@ type Dirty struct {
 type Watcher struct {
 	o       Options
 	changed chan struct{}      // capacity 1, filled and emptied under mu, never closed
+	renewal chan struct{}      // capacity 1, never closed
 	costs   chan time.Duration // of polls, told by the consumer; capacity 1, never closed
 
 	mu       sync.Mutex
@@ -81,7 +82,18 @@ func New(o Options) *Watcher {
 	if o.Ignore == nil {
 		o.Ignore = func(string, bool) bool { return false }
 	}
-	return &Watcher{o: o, changed: make(chan struct{}, 1), costs: make(chan time.Duration, 1), fsType: fsType}
+	return &Watcher{
+		o: o, changed: make(chan struct{}, 1), renewal: make(chan struct{}, 1), costs: make(chan time.Duration, 1), fsType: fsType,
+	}
+}
+
+// Renew has Run make all watches anew and signal a scan of everything, at once: for a
+// root that was replaced, or when Ignore has come to answer otherwise.
+func (w *Watcher) Renew() {
+	select {
+	case w.renewal <- struct{}{}:
+	default:
+	}
 }
 
 // Changed holds a token while something settled waits for Take. It is never

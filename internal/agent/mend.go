@@ -1,0 +1,176 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
+)
+
+// dirty is what of a target is to be looked at.
+type dirty struct {
+	all, deep bool
+	dirs      []string // one that ends with a slash stands for all below it
+	polled    bool     // a watcher that polls wants to know what the look costs
+}
+
+func (d *dirty) add(w watcher.Dirty) {
+	d.all = d.all || w.All
+	d.polled = d.polled || w.Poll
+	d.dirs = append(d.dirs, w.Dirs...)
+}
+
+func (d *dirty) any() bool { return d.all || d.deep || len(d.dirs) > 0 }
+
+// mend looks at what is dirty, and at what has drifted before, and puts right what is to
+// be put right now. It returns when there is more to do.
+func (a *Agent) mend(ctx context.Context, fetch bool) (time.Duration, error) {
+	if a.applier.target.Interrupted() {
+		return never, nil // That comes first, and is tried again.
+	}
+	if err := a.look(ctx); err != nil {
+		return never, err
+	}
+	for _, path := range a.drifts.calm(time.Now()) {
+		a.diary.log.Info("a path that drifted again and again is quiet", "file", path)
+	}
+	if a.options.ReportDrift {
+		return never, nil
+	}
+	list, _ := a.drifts.ready(time.Now())
+	var here, there []*drift
+	for _, d := range list {
+		if d.NeedsContent() {
+			there = append(there, d)
+		} else {
+			here = append(here, d)
+		}
+	}
+	err := a.repair(ctx, here)
+	if fetch && err == nil {
+		err = a.repair(ctx, there)
+	}
+	if !fetch {
+		for _, d := range there {
+			d.problem = "its content comes from etcd, which cannot be asked; it is put right when that is back"
+		}
+	}
+	_, wait := a.drifts.ready(time.Now())
+	return wait, err
+}
+
+// look brings what is known of drift up to date.
+func (a *Agent) look(ctx context.Context) error {
+	if !a.dirty.any() && (a.options.ReportDrift || len(a.drifts.open) == 0) {
+		return nil
+	}
+	var dirs []string
+	if !a.dirty.all && !a.dirty.deep {
+		dirs = slices.Concat(a.dirty.dirs, a.drifts.directories())
+	}
+	begin := time.Now()
+	found, err := a.applier.target.Drift(ctx, dirs, a.dirty.deep)
+	if a.dirty.polled {
+		a.watch.Polled(time.Since(begin))
+	}
+	if err != nil {
+		return err
+	}
+	a.dirty = dirty{}
+	if fresh := a.drifts.update(found, time.Now()); len(fresh) > 0 {
+		a.diary.drifted(fresh)
+	}
+	return nil
+}
+
+// repair puts paths right. Those that keep others from it are told apart.
+func (a *Agent) repair(ctx context.Context, list []*drift) error {
+	if len(list) == 0 {
+		return nil
+	}
+	begin := time.Now()
+	var paths []string
+	for _, d := range list {
+		paths = append(paths, d.Path)
+	}
+	result, err := a.applier.target.Repair(ctx, paths, installed{a.options.Store, a.view, a.applier.target.State().Position})
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil
+	case errors.Is(err, install.ErrGone):
+		return err
+	case err != nil && !errors.Is(err, install.ErrChanged):
+		if len(list) > 1 && ofOnePath(err) {
+			half := len(list) / 2
+			return errors.Join(a.repair(ctx, list[:half]), a.repair(ctx, list[half:]))
+		}
+		a.noteFailure(list, err)
+		return nil
+	}
+	problems := map[string]string{}
+	for _, b := range result.Blocked {
+		problems[b.Path] = b.Why
+	}
+	for _, path := range a.applier.target.State().Suspect {
+		problems[path] = "it was changed while it was written"
+	}
+	now := time.Now()
+	repaired := slices.DeleteFunc(paths, func(path string) bool { return problems[path] != "" })
+	for _, d := range list {
+		if a.drifts.tried(d.Path, problems[d.Path], now) {
+			a.diary.fights(d.Path)
+		}
+	}
+	if result.Switched {
+		a.watch.Renew()
+	}
+	if len(repaired) > 0 {
+		a.diary.repaired(repaired, result, time.Since(begin))
+	}
+	return nil
+}
+
+func (a *Agent) noteFailure(list []*drift, err error) {
+	for _, d := range list {
+		a.drifts.tried(d.Path, err.Error(), time.Now())
+	}
+	a.diary.mending.Failed(err, "paths", len(list))
+}
+
+// ofOnePath reports whether an error may be the matter of one path among many.
+func ofOnePath(err error) bool {
+	var conflict *install.Conflict
+	for _, one := range []error{unix.EACCES, unix.EPERM, install.ErrNested, install.ErrOtherFileSystem} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return errors.As(err, &conflict)
+}
+
+// installed provides the contents of what is installed, which need not be the newest.
+type installed struct {
+	store *store.Store
+	view  store.View
+	at    diff.Position
+}
+
+// Fetch is that of install.Contents.
+func (c installed) Fetch(ctx context.Context, want []diff.Entry, have func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
+	version, err := c.store.At(ctx, c.view, c.at.Generation)
+	if err != nil {
+		return err
+	}
+	if version.Position() != c.at {
+		return fmt.Errorf("etcd has another commit of generation %d", c.at.Generation)
+	}
+	return version.Fetch(ctx, want, have, put)
+}

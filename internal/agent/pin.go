@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/install"
+	"github.com/confsyncd/confsyncd/internal/journal"
+	"github.com/confsyncd/confsyncd/internal/store"
+)
+
+// ErrNoGeneration is returned when a generation that is to be pinned is not there.
+var ErrNoGeneration = errors.New("the generation is not in etcd")
+
+// wanted works out the version that is to be applied: the head, or what is pinned.
+func (a *applier) wanted(ctx context.Context, view store.View) (*store.Version, error) {
+	if a.options.Pin == nil {
+		return a.resolve(ctx, view)
+	}
+	return a.fresh(ctx, view)
+}
+
+// fresh is wanted for a target whose present state says nothing.
+func (a *applier) fresh(ctx context.Context, view store.View) (*store.Version, error) {
+	generation := uint64(0)
+	if a.options.Pin != nil {
+		generation = a.options.Pin.Generation
+	}
+	version, err := a.options.Store.At(ctx, view, generation)
+	switch {
+	case errors.Is(err, store.ErrNoHead):
+		return nil, ErrNothing
+	case generation > 0 && errors.Is(err, store.ErrGone):
+		return nil, fmt.Errorf("%w: %s", ErrNoGeneration, err.Error()) // It is not missing for want of a newer head.
+	}
+	return version, err
+}
+
+// pin applies the generation that is to be pinned, and makes agents stay there. The pin
+// is there before the first write, so that no agent goes on from a half.
+func (a *applier) pin(ctx context.Context, view store.View) (*Applied, error) {
+	begin := time.Now()
+	version, err := a.fresh(ctx, view)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := a.plan(version)
+	if err != nil {
+		return nil, err
+	}
+	plan.Back = true
+	before, err := a.target.Holds()
+	if err != nil {
+		return nil, err
+	}
+	err = a.target.Pin(a.options.Pin)
+	first := errors.Is(err, journal.ErrNone)
+	if err != nil && !first {
+		return nil, err
+	}
+	from := a.target.State().Position
+	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
+	switch {
+	case err != nil && !first && !a.target.Interrupted():
+		err = errors.Join(a.options.explain(err), a.target.Pin(before.Pin))
+	case err == nil && first:
+		err = a.target.Pin(a.options.Pin)
+	default:
+		err = a.options.explain(err)
+	}
+	if err != nil || idle(from, version.Position(), result) {
+		return nil, err
+	}
+	return &Applied{Result: result, Position: version.Position(), From: from.Generation, Duration: time.Since(begin)}, nil
+}
+
+// idle reports whether an apply did nothing.
+func idle(from, to diff.Position, r install.Result) bool {
+	return from == to && r.Created+r.Changed+r.Deleted+r.Corrected == 0
+}
