@@ -225,7 +225,7 @@ func (l *looker) content(dir int, name string, n node, d *Drifted) error {
 		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes, not %d", n.size, d.Want.Size)
 		return nil
 	}
-	hash, known := l.t.known(d.Path, n)
+	hash, known := l.t.stamps.hash(d.Path, n)
 	if !known || l.deep {
 		var err error
 		if n.kind == diff.Symlink {

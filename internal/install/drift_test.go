@@ -27,9 +27,6 @@ type edit struct {
 	kept files
 	root bool // only root can do it
 	busy bool // it is not repaired yet
-	// restored says that the mtime is as it was, so that in tree mode, where the ctime
-	// says nothing, only a deep look finds it.
-	restored bool
 	// outside is what stands beside the target afterwards, repaired or not.
 	outside string
 }
@@ -74,7 +71,7 @@ func edits() map[string]edit {
 		},
 		"an edit that restores the mtime": {
 			do:    in(func(t *testing.T, at func(string) string) { restamped(t, at("a"), "eno") }),
-			found: map[string]Deviation{"a": OtherBytes}, kept: files{"a": "644 eno"}, restored: true,
+			found: map[string]Deviation{"a": OtherBytes}, kept: files{"a": "644 eno"},
 		},
 		"a replaced file": {
 			do: in(func(t *testing.T, at func(string) string) {
@@ -171,7 +168,7 @@ func edits() map[string]edit {
 				do(t, os.Link(filepath.Join(dir, "a"), outsideOf(dir)))
 				restamped(t, outsideOf(dir), "1ne")
 			},
-			found: map[string]Deviation{"a": OtherBytes}, kept: files{"a": "644 1ne"}, outside: "1ne", restored: true,
+			found: map[string]Deviation{"a": OtherBytes}, kept: files{"a": "644 1ne"}, outside: "1ne",
 		},
 		"a mode set through a hard link from outside": {
 			do: func(t *testing.T, dir string) {
@@ -222,10 +219,6 @@ func eachEditIn(t *testing.T, m Mode, then func(t *testing.T, target *Target, e 
 			mustDrift(t, target, nil, map[string]Deviation{})
 			target.now = time.Now
 			e.do(t, dir)
-			if e.restored && m == Tree {
-				_, err := target.Drift(context.Background(), nil, true)
-				do(t, err)
-			}
 			then(t, target, e)
 			if e.outside != "" {
 				if b, err := os.ReadFile(outsideOf(dir)); err != nil || string(b) != e.outside {

@@ -170,13 +170,6 @@ func (b *build) install() error {
 	t.dir, t.own, t.ownRoot, t.journal, t.next = b.root, b.own, b.ownRoot, b.journal, nil
 	b.from.close()
 	b.to.close()
-	// The links of files that were taken over count as no change.
-	for path, n := range b.w.survey.found {
-		if s, ok := t.stamps[path]; ok && s.node.renamed(n) {
-			s.node = n
-			t.stamps[path] = s
-		}
-	}
 	if err := errors.Join(errs...); err != nil {
 		t.o.Log.Warn("close the old tree", "path", t.o.Dir, "error", err)
 	}

@@ -73,6 +73,7 @@ func (b *build) link(path string, e diff.Entry, n node) error {
 		return errRaced
 	}
 	b.w.survey.found[path] = now
+	b.w.t.stamps.relink(path, n, now)
 	return nil
 }
 

@@ -236,7 +236,7 @@ func (t *Target) remove(o *oldTree, end time.Time) error {
 		if err := l.lookAt(dir, path, n); err != nil {
 			return false, err
 		}
-		return false, unix.Unlinkat(dir, diff.Base(path), 0)
+		return false, l.unlink(dir, path, n)
 	}
 	all.leave = func(dir int, path string) error {
 		return unix.Unlinkat(dir, diff.Base(path), unix.AT_REMOVEDIR)
@@ -326,15 +326,35 @@ func (l *oldLooker) look(dir int, path string, n node) error {
 
 // isLive reports whether n stands in the live tree at the same path.
 func (l *oldLooker) isLive(path string, n node) (bool, error) {
+	now, err := l.liveAt(path)
+	return err == nil && now.kind == n.kind && now.ino == n.ino && now.dev == n.dev, err
+}
+
+// liveAt returns what stands in the live tree at path.
+func (l *oldLooker) liveAt(path string) (node, error) {
 	dir, name, err := l.live.at(path)
 	if absent(err) {
-		return false, nil
+		return node{}, nil
 	}
 	if err != nil {
-		return false, err
+		return node{}, err
 	}
-	now, err := lstat(dir, name)
-	return err == nil && now.kind == n.kind && now.ino == n.ino && now.dev == n.dev, err
+	return lstat(dir, name)
+}
+
+// unlink removes the file at path from the old tree. Its ctime in the live tree, if it
+// stands there too, is no reason to read it again.
+func (l *oldLooker) unlink(dir int, path string, n node) error {
+	before, err := l.liveAt(path)
+	if err == nil {
+		err = unix.Unlinkat(dir, diff.Base(path), 0)
+	}
+	if err != nil || before.ino != n.ino || before.dev != n.dev {
+		return err
+	}
+	now, err := l.liveAt(path)
+	l.t.stamps.relink(path, before, now)
+	return err
 }
 
 func (l *oldLooker) keep(dir int, path string, n node) error {

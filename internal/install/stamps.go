@@ -37,6 +37,17 @@ func (s stamps) hash(path string, n node) (diff.Hash, bool) {
 	return known.hash, ok && known.node.same(n)
 }
 
+// relink notes that a link to the file at path was made or removed, which changed its
+// ctime: it was n, and is now.
+//
+// RACE: who writes as many bytes and sets the mtime back between the two looks
+// (microseconds) goes unnoticed until all contents are read again.
+func (s stamps) relink(path string, n, now node) {
+	if known, ok := s.hash(path, n); ok && now.renamed(n) {
+		s[path] = stamp{now, known}
+	}
+}
+
 // keep forgets what is not managed any more.
 func (s stamps) keep(managed diff.Tree) {
 	for path := range s {

@@ -117,7 +117,7 @@ func (s *surveyor) step(i int, n node) (into bool, err error) {
 // be, it is put right, or taken along.
 func (s *surveyor) unchanged(dir int, name string, c diff.Change, n node) (into bool, err error) {
 	if n.kind == c.New.Kind && s.w.t.fits(n, c.New) {
-		if hash, ok := s.w.t.known(c.Path, n); !c.New.HasContent() || ok && hash == c.New.Hash && n.size == c.New.Size {
+		if hash, ok := s.w.t.stamps.hash(c.Path, n); !c.New.HasContent() || ok && hash == c.New.Hash && n.size == c.New.Size {
 			return true, nil
 		}
 	}
@@ -155,18 +155,4 @@ func (s *surveyor) missing() {
 		e = strip(e)
 		s.w.steps = append(s.w.steps, step{Change: diff.Change{Path: path, Old: e, New: e}, act: create})
 	}
-}
-
-// known returns the content that n, which stands at path, is known to hold. Where the
-// whole tree is switched, links to files come and go with the trees, and change the
-// ctime; so it is left out of the comparison.
-//
-// RACE: in tree mode an edit that restores the mtime goes unnoticed until all contents
-// are read again.
-func (t *Target) known(path string, n node) (diff.Hash, bool) {
-	if t.o.Mode != Tree {
-		return t.stamps.hash(path, n)
-	}
-	s, ok := t.stamps[path]
-	return s.hash, ok && s.node.renamed(n)
 }
