@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
@@ -453,4 +454,19 @@ func TestDriftInWhatCameLater(t *testing.T) {
 		})
 		t.Logf("edit to repaired: %v", time.Since(edited).Round(time.Millisecond))
 	}
+}
+
+// What was seen last in etcd may have been compacted since.
+func TestDriftIsRepairedAfterACompaction(t *testing.T) {
+	t.Parallel()
+	p, v := inhabited(t, nil, nil)
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{p.endpoint}})
+	v.must(err)
+	defer c.Close()
+	put, err := c.Put(t.Context(), "/elsewhere", "x")
+	v.must(err)
+	_, err = c.Compact(t.Context(), put.Header.Revision, clientv3.WithCompactPhysical())
+	v.must(err)
+	v.write(v.at("a"), "mine")
+	eventually(t, "repaired", func() bool { b, err := os.ReadFile(v.at("a")); return err == nil && string(b) == "one" })
 }

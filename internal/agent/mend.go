@@ -112,6 +112,9 @@ func (a *Agent) repair(ctx context.Context, list []*drift) error {
 			half := len(list) / 2
 			return errors.Join(a.repair(ctx, list[:half]), a.repair(ctx, list[half:]))
 		}
+		if errors.Is(err, store.ErrGone) {
+			a.reread(ctx) // What was seen last may have been compacted since.
+		}
 		a.noteFailure(list, err)
 		return nil
 	}

@@ -149,6 +149,7 @@ func (b *build) takeOver(ctx context.Context) error {
 		steps[st.Path] = i
 	}
 	for path, e := range b.w.want.All() {
+		b.w.t.o.Beat()
 		if err := ctx.Err(); err != nil {
 			return err
 		}

@@ -63,6 +63,7 @@ func (s *surveyor) leftBehind(path string) {
 }
 
 func (s *surveyor) visit(dir int, path string, n node) (into bool, err error) {
+	s.w.t.o.Beat()
 	name := diff.Base(path)
 	if n.kind == diff.Directory && (n.dev != s.w.t.dev || mounted(dir, name)) {
 		return false, s.w.t.fault("look at", path, unix.EXDEV)
