@@ -25,5 +25,6 @@
 // file that is not readable counts as one that differs. Of directories, mode and
 // owner alone are corrected, in place. In tree mode the root's and all directories'
 // extended attributes and ACLs go with each switch, and who writes in place into a
-// live file also writes into the old tree, as long as both share it.
+// live file also writes into the old tree, as long as both share it. Directories that
+// the user who runs the agent may not list are in the way of a switch.
 package install

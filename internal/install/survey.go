@@ -75,6 +75,9 @@ func (s *surveyor) visit(dir int, path string, n node) (into bool, err error) {
 	case n.kind == special:
 		s.inTheWay(path, "a "+n.describe()+" stands there; remove it")
 		return false, nil
+	case n.kind == diff.Directory && unix.Faccessat(dir, name, unix.R_OK|unix.X_OK, unix.AT_EACCESS) != nil:
+		s.inTheWay(path, unreadable(path))
+		return false, nil
 	case isStep:
 		return s.step(i, n)
 	case wanted:

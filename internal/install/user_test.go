@@ -44,7 +44,15 @@ func testApplyOwnDirectoriesThatCannotBeWrittenOrRead(t *testing.T, m Mode) {
 			dir := newDir(t)
 			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, tt.before)
-			mustApply(t, target, 2, tt.after)
+			if _, err := apply(t, target, 2, tt.after); m == Tree && errors.As(err, new(*Conflict)) {
+				// What it holds must be known. One path alone is changed in place.
+				if strings.Contains(err.Error(), "cannot be read") {
+					return
+				}
+				t.Fatal(err)
+			} else if err != nil {
+				t.Fatal(err)
+			}
 			d := filepath.Join(dir, "d")
 			if info, err := os.Lstat(d); err == nil && info.IsDir() {
 				e, _ := entry(tt.after["d"])
