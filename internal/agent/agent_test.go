@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,14 @@ import (
 	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
+
+// TestMain lets more tests run at once than there are cores, since all they do is wait.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // place is an etcd with a source that is pushed to it.
 type place struct {
@@ -92,6 +101,7 @@ func (p *place) await(state string) report.Report {
 }
 
 func TestFileAndSymlinkOfTheSameBytes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "current", "v1")
 	if err := os.Symlink("v1", filepath.Join(p.source.Dir, "link")); err != nil {
@@ -109,6 +119,7 @@ func TestFileAndSymlinkOfTheSameBytes(t *testing.T) {
 }
 
 func TestCompactionWhileFilesAreInTheWay(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "a", "one")
 	p.write(p.source.Dir, "big", strings.Repeat("x", 100<<10))
@@ -137,6 +148,7 @@ func TestCompactionWhileFilesAreInTheWay(t *testing.T) {
 }
 
 func TestPullOfNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	if _, err := agent.Pull(t.Context(), p.target); !errors.Is(err, agent.ErrNothing) {
 		t.Fatal(err)
@@ -144,6 +156,7 @@ func TestPullOfNothing(t *testing.T) {
 }
 
 func TestEmptiedEtcdDeletesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "a", "one")
 	p.push()
