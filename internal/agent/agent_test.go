@@ -147,6 +147,34 @@ func TestCompactionWhileFilesAreInTheWay(t *testing.T) {
 	p.await("in_sync")
 }
 
+// What is not there yet is no fault of a watch.
+func TestTargetThatIsMadeLaterIsWatchedThen(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.write(p.source.Dir, "a", "one")
+	p.push()
+	parent := filepath.Join(p.target.Dir, "parent")
+	p.target.Dir = filepath.Join(parent, "target")
+	var log strings.Builder
+	p.target.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})
+	t.Cleanup(func() { // The agent has ended then.
+		if strings.Contains(log.String(), "unnoticed") {
+			t.Errorf("it said\n%s", log.String())
+		}
+	})
+	p.run()
+	p.await("holding")
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.await("in_sync")
+	p.write(p.target.Dir, "a", "mine")
+	eventually(t, "repaired", func() bool {
+		b, err := os.ReadFile(filepath.Join(p.target.Dir, "a"))
+		return err == nil && string(b) == "one"
+	})
+}
+
 func TestPullOfNothing(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

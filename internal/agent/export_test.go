@@ -6,7 +6,7 @@ import "time"
 func (a *Agent) Hasten(look, deep time.Duration, deaf bool) {
 	a.every = intervals{look: look, deep: deep, control: 20 * time.Millisecond}
 	if deaf {
-		a.watch = newWatch("/nowhere", driftSettle, a.diary.log)
+		a.watch = newWatch("/nowhere", driftSettle, a.options.Log)
 	}
 }
 

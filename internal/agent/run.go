@@ -51,6 +51,7 @@ type Agent struct {
 	drifts  *drifts
 	every   intervals
 	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
+	opened  chan struct{} // capacity 1; filled when the target is opened: then the watch begins
 }
 
 // New returns an agent. It touches neither the target nor etcd.
@@ -60,7 +61,8 @@ func New(o Options) *Agent {
 	}
 	a := &Agent{
 		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(driftSettle, firstDelay), verify: make(chan struct{}, 1),
-		every: intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
+		opened: make(chan struct{}, 1),
+		every:  intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
 	}
 	a.watchFor(driftSettle)
 	return a
@@ -68,7 +70,7 @@ func New(o Options) *Agent {
 
 // watchFor makes the watch, which waits for so much quiet.
 func (a *Agent) watchFor(settle time.Duration) {
-	a.watch = newWatch(a.options.Dir, settle, a.diary.log)
+	a.watch = newWatch(a.options.Dir, settle, a.options.Log.With("tenant", a.options.Tenant))
 	a.applier.expect = a.watch.expect
 }
 
@@ -87,7 +89,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.options.Store.Follow(ctx, feed) })
 	g.Go(func() error {
-		_ = a.watch.Run(ctx) // It returns the context's error alone.
+		select {
+		case <-a.opened: // Before, there may be nothing to watch.
+			_ = a.watch.Run(ctx) // It returns the context's error alone.
+		case <-ctx.Done():
+		}
 		return nil
 	})
 	g.Go(func() error { return a.loop(ctx, feed) })
@@ -357,6 +363,10 @@ func (a *Agent) openTarget() error {
 	a.dirty.all, a.current = true, false
 	a.watch.manage(target.State().Managed)
 	a.watch.Renew()
+	select {
+	case a.opened <- struct{}{}:
+	default:
+	}
 	return nil
 }
 
