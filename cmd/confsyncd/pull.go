@@ -159,8 +159,14 @@ func (a *app) listConflict(c *install.Conflict) {
 // inTheWay is the error of a conflict whose paths were listed.
 func inTheWay(c *install.Conflict, o agent.Options) error {
 	remedy := "move them away, make them equal to what is published, or replace and keep them with --existing replace"
-	if o.ReplaceExisting {
+	others := c.Total - c.Replaceable
+	switch {
+	case c.Replaceable == 0 && o.Mode == install.Tree:
+		remedy = "move them away: what is not managed, and directories that hold anything else, are not replaced"
+	case c.Replaceable == 0:
 		remedy = "move them away: directories that hold anything else are not replaced"
+	case others > 0:
+		remedy += fmt.Sprintf("; that does not help with %d of them, which only can be moved away", others)
 	}
 	return fmt.Errorf("%w: %d in the way, so nothing was written; %s", agent.ErrRefused, c.Total, remedy)
 }

@@ -50,6 +50,8 @@ type Conflict struct {
 	Paths []ConflictPath
 	// Total is how many there are in all.
 	Total int
+	// Replaceable is how many of them Options.ReplaceExisting would replace.
+	Replaceable int
 	// FirstContact says that the target was met for the first time, or with another
 	// selection.
 	FirstContact bool
