@@ -136,7 +136,7 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, f pul
 	var conflict *install.Conflict
 	if errors.As(err, &conflict) {
 		a.listConflict(conflict)
-		err = inTheWay(conflict, o)
+		err = inTheWay(conflict)
 	}
 	var stuck *agent.Stuck
 	if errors.As(err, &stuck) {
@@ -177,16 +177,14 @@ func notPutRight(n int) error {
 }
 
 // inTheWay is the error of a conflict whose paths were listed.
-func inTheWay(c *install.Conflict, o agent.Options) error {
+func inTheWay(c *install.Conflict) error {
 	remedy := "move them away, make them equal to what is published, or replace and keep them with --existing replace"
 	others := c.Total - c.Replaceable
 	switch {
-	case c.Replaceable == 0 && o.Mode == install.Tree:
-		remedy = "move them away: what is not managed, and directories that hold anything else, are not replaced"
 	case c.Replaceable == 0:
-		remedy = "move them away: directories that hold anything else are not replaced"
+		remedy = "do what is said of each path"
 	case others > 0:
-		remedy += fmt.Sprintf("; that does not help with %d of them, which only can be moved away", others)
+		remedy += fmt.Sprintf("; that does not help with %d of them, of which is said what does", others)
 	}
 	return fmt.Errorf("%w: %d in the way, so nothing was written; %s", agent.ErrRefused, c.Total, remedy)
 }
@@ -301,7 +299,7 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 		err = a.printPreview(r, keptIn(o.Mode, o.Dir))
 	}
 	if err == nil && v.Conflict != nil {
-		return inTheWay(v.Conflict, o)
+		return inTheWay(v.Conflict)
 	}
 	if err == nil && len(v.Stuck) > 0 {
 		a.listPaths(v.Stuck)

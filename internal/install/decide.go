@@ -129,8 +129,15 @@ func (w *work) write(dir int, name string, s step, there diff.Entry, replacing b
 		}
 		return s, "", nil
 	case s.Old.Kind == diff.None && !replacing:
-		s.replaceable, err = w.replaceable(dir, name, s, there)
-		return s, "a " + s.found.describe() + " that differs stands there", err
+		why = "a " + s.found.describe() + " that differs stands there"
+		if there.Kind == diff.Directory {
+			in, err := w.foreign(dir, name, s.Path)
+			if in != "" || err != nil {
+				return s, why + ", and " + in, err
+			}
+		}
+		s.replaceable = true
+		return s, why, nil
 	case there.Kind == diff.Directory:
 		s.act = swap
 		in, err := w.foreign(dir, name, s.Path)
@@ -145,16 +152,6 @@ func (w *work) write(dir int, name string, s step, there diff.Entry, replacing b
 	}
 	s.keep = !there.SameContent(s.Old)
 	return s, "", nil
-}
-
-// replaceable reports whether what stands where a path is new to the journal could be
-// replaced: directories that hold anything else never are.
-func (w *work) replaceable(dir int, name string, s step, there diff.Entry) (bool, error) {
-	if there.Kind != diff.Directory {
-		return true, nil
-	}
-	in, err := w.foreign(dir, name, s.Path)
-	return in == "", err
 }
 
 // foreign says which path in the directory at name is not deleted together with it,

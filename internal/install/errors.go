@@ -35,6 +35,10 @@ var (
 	// were being switched, so that they could not be. All others were, or, in tree
 	// mode, none. The next Apply deals with them, even one of the same plan.
 	ErrChanged = errors.New("the target was changed while it was written")
+	// ErrDenied is returned by Apply when the kernel denied (EPERM) some paths at the
+	// last moment. All others were switched. The next Apply deals with them, even one of
+	// the same plan.
+	ErrDenied = errors.New("all but some paths were switched")
 )
 
 // errNotDurable marks an error of fsync or syncfs while staging.
