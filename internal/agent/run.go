@@ -85,7 +85,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		_ = a.watch.Run(ctx) // It returns the context's error alone.
 		return nil
 	})
-	g.Go(func() error { return a.loop(ctx, feed) })
+	g.Go(func() error { return a.loop(store.Beating(ctx, a.options.Beat), feed) })
 	return g.Wait()
 }
 

@@ -64,7 +64,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
 		}
-		return d.loop(ctx)
+		return d.loop(store.Beating(ctx, o.Beat))
 	})
 	return g.Wait()
 }
