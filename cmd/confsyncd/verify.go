@@ -148,7 +148,7 @@ func (a *app) verify(ctx context.Context, c *config.Config, targets []verifiedTa
 	}
 	var remedies []string
 	if inTargets > 0 {
-		remedies = append(remedies, fmt.Sprintf("%d in targets, which an agent puts right if its drift is \"repair\"", inTargets))
+		remedies = append(remedies, fmt.Sprintf("%d in targets: an agent with drift = \"repair\" puts paths right; what else it waits for, \"confsyncd status\" tells", inTargets))
 	}
 	if inEtcd > 0 {
 		remedies = append(remedies, fmt.Sprintf("%d in etcd, which a backup of it puts right; nothing damaged is ever applied", inEtcd))
