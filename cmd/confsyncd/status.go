@@ -283,10 +283,7 @@ func journalState(t targetStatus) targetStatus {
 		return t
 	case errors.Is(err, fs.ErrPermission) && t.Since != nil:
 		t.unread = true
-		if t.Reason == "" {
-			t.Reason = "root alone can read which generation it has"
-		}
-		return t
+		return t // what its agent said stands
 	case err != nil:
 		t.State, t.Reason, t.unread = "unreadable", err.Error(), true
 		return t

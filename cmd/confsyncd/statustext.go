@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -41,6 +42,9 @@ func (a *app) printStatus(s *status) error {
 		for _, x := range s.Targets {
 			why(&b, x.Dir, x.Reason, "left behind by the selection", x.left(), len(x.Left))
 			why(&b, x.Dir, "", "drifted", x.Drift, x.DriftTotal)
+		}
+		if slices.ContainsFunc(s.Targets, func(t targetStatus) bool { return t.unread && t.State != "unreadable" }) {
+			fmt.Fprintf(&b, "  ?: only root, or whoever runs their agent, can read which generation these targets have\n")
 		}
 	}
 	return a.printf("%s", b.String())
