@@ -91,7 +91,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	g.Go(func() error { return a.loop(ctx, feed) })
+	g.Go(func() error { return a.loop(store.Beating(ctx, a.options.Beat), feed) })
 	return g.Wait()
 }
 
