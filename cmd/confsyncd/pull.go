@@ -76,7 +76,7 @@ done: + created, ~ changed, - deleted, = taken over as it is, ! in the way.`,
 	var f pullFlags
 	cmd.Flags().BoolVarP(&f.dryRun, "dry-run", "n", false, "say what would be done")
 	cmd.Flags().BoolVar(&f.prune, "prune", false, "remove what changes of the selection have left behind")
-	cmd.Flags().Uint64Var(&f.generation, "generation", 0, "apply this generation, and stay there")
+	cmd.Flags().Var(into(&f.generation, "generation", committed), "generation", "apply this generation, and stay there")
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "with --generation: why, for those who find it pinned")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := a.load()
@@ -98,8 +98,6 @@ done: + created, ~ changed, - deleted, = taken over as it is, ! in the way.`,
 // check refuses what makes no sense together.
 func (f pullFlags) check(given bool, targets int) error {
 	switch {
-	case given && f.generation == 0:
-		return usage("--generation 0: generations count from 1")
 	case given && targets > 1:
 		return usage("--generation is for one target, and %d are meant: name it with --tenant and --dir", targets)
 	case !given && f.message != "":

@@ -148,7 +148,7 @@ func Preview(ctx context.Context, o Options) (Foreseen, error) {
 	}
 	a := &applier{options: o, target: target}
 	var f Foreseen
-	err = headTwice(ctx, o, func(view store.View) (err error) {
+	err = withHead(ctx, o, func(view store.View) (err error) {
 		f, err = a.preview(ctx, view)
 		return o.explain(err)
 	})
@@ -179,7 +179,7 @@ func (a *applier) preview(ctx context.Context, view store.View) (f Foreseen, err
 
 // previewOfNew is Preview of a directory that is yet to be made.
 func previewOfNew(ctx context.Context, o Options) (f Foreseen, err error) {
-	err = headTwice(ctx, o, func(view store.View) (err error) {
+	err = withHead(ctx, o, func(view store.View) (err error) {
 		a := &applier{options: o}
 		version, err := a.fresh(ctx, view)
 		if err != nil {
@@ -199,7 +199,7 @@ func previewOfNew(ctx context.Context, o Options) (f Foreseen, err error) {
 func once(ctx context.Context, o Options, do func(*applier, store.View) error) (err error) {
 	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
 		// The directory is made for something only.
-		if err := headTwice(ctx, o, published); err != nil {
+		if err := withHead(ctx, o, published); err != nil {
 			return err
 		}
 	}
@@ -219,7 +219,7 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 		return err
 	}
 	a := &applier{options: o, target: target}
-	return headTwice(ctx, o, func(view store.View) error { return do(a, view) })
+	return withHead(ctx, o, func(view store.View) error { return do(a, view) })
 }
 
 // published returns ErrNothing while there is no head.
@@ -230,27 +230,13 @@ func published(v store.View) error {
 	return nil
 }
 
-// headTwice does something with the head, again while etcd is away. What is missing
-// from etcd is looked for twice, since a publisher may be cleaning up.
-func headTwice(ctx context.Context, o Options, do func(store.View) error) error {
-	var last *store.Head
+// withHead does something with the head, again while etcd is away or others write into
+// the target.
+func withHead(ctx context.Context, o Options, do func(store.View) error) error {
 	var pace store.Backoff
 	for {
-		view, err := o.Store.View(ctx)
-		if err == nil {
-			err = do(view)
-		}
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, store.ErrGone) && last != nil && last.Same(view.Head):
-			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
-		case errors.Is(err, store.ErrGone):
-			last = view.Head
-		case !store.Temporary(err) && !errors.Is(err, install.ErrChanged):
-			return err
-		}
-		if waitErr := pace.Wait(ctx); waitErr != nil {
+		err := o.Store.WithHead(ctx, do)
+		if !errors.Is(err, install.ErrChanged) || pace.Wait(ctx) != nil {
 			return err
 		}
 	}

@@ -40,6 +40,9 @@ func CheckTree(dir string) error {
 		path, err = filepath.EvalSymlinks(filepath.Dir(dir))
 		path = filepath.Join(path, filepath.Base(dir))
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the directory %q, in which the target is to lie, is missing; make it", filepath.Dir(dir))
+	}
 	if err != nil {
 		return fmt.Errorf("look at the target: %w", err)
 	}
