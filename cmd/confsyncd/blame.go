@@ -31,7 +31,8 @@ below it, with what happened: created, content, mode, kind, renamed, deleted. It
 follows no path beyond a rename.`,
 		Args: arguments("PATH"),
 	}
-	number := cmd.Flags().IntP("number", "n", 0, "list at most so many; 0 is all")
+	var number int
+	cmd.Flags().VarP(into(&number, "number", count), "number", "n", "list at most so many; 0, the default, is all")
 	colors := colorFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		palette, err := a.palette(*colors)
@@ -42,10 +43,7 @@ follows no path beyond a rename.`,
 		if err != nil {
 			return err
 		}
-		if *number < 0 {
-			return usage("-n %d: use a number from 1, or 0 for all", *number)
-		}
-		return a.look(cmd.Context(), func(ctx context.Context, l *look) error { return a.blame(ctx, l, path, *number, palette) })
+		return a.look(cmd.Context(), func(ctx context.Context, l *look) error { return a.blame(ctx, l, path, number, palette) })
 	}
 	return cmd
 }

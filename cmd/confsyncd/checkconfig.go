@@ -37,7 +37,7 @@ drop-in that lets the unit work on the directories of the configuration.`,
 			c, err = a.load()
 		}
 		if err == nil && *unit == "" {
-			err = switchable(c)
+			err = a.switchable(c)
 		}
 		switch {
 		case a.output == "json" && *unit == "":
@@ -92,7 +92,7 @@ func (a *app) warnOfUnit(ctx context.Context, c *config.Config) error {
 
 // switchable returns the faults of targets that cannot be switched as a whole where they
 // lie.
-func switchable(c *config.Config) error {
+func (a *app) switchable(c *config.Config) error {
 	var faults config.Faults
 	for i, t := range c.Targets {
 		if install.Mode(t.Mode) != install.Tree {
@@ -107,7 +107,7 @@ func switchable(c *config.Config) error {
 	if len(faults) == 0 {
 		return nil
 	}
-	return configError{faults}
+	return configError{fmt.Errorf("%s:\n%w", a.configPath, faults)}
 }
 
 // jsonFault is one fault as check-config -o json prints it.

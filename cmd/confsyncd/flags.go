@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -32,6 +33,24 @@ func into[T any](field *T, kind string, read func(string) (T, error)) value {
 func text(s string) (string, error) { return s, nil }
 
 func words(s string) ([]string, error) { return strings.Split(s, ","), nil }
+
+// count reads how many to list: 0 is all.
+func count(s string) (int, error) {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no number; write one from 1, or 0 for all", s)
+	}
+	return int(n), nil
+}
+
+// committed reads the number of a generation that some commit has.
+func committed(s string) (uint64, error) {
+	g, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || g == 0 {
+		return 0, fmt.Errorf("%q is no generation; write a number from 1, as \"confsyncd log\" lists them", s)
+	}
+	return g, nil
+}
 
 // absolute makes a path of the command line independent of the working directory.
 func absolute(path string) (string, error) {

@@ -40,6 +40,9 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		verifiedTarget{},
 		deviation{},
 		verifiedTenant{},
+		held{},
+		holdFacts{},
+		forgotten{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

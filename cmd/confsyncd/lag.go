@@ -14,9 +14,9 @@ import (
 //   - behind a head that is known: since the first generation that is missing was
 //     committed, by its publisher's clock, or the head, if that generation is not there
 //     any more. Why, be it a pause, a pin or a fault, does not matter;
-//   - where the head is not known, or does not follow from what the target has: since its
-//     agent or pull came to the state that it reported last, unless a running agent
-//     reported that it equals the head;
+//   - where the head or the target's generation is not known, or the head does not follow
+//     from what the target has: since its agent or pull came to the state that it
+//     reported last, unless a running agent reported that it equals the head;
 //   - never, if there is nothing that it could have.
 func (a *app) waits(ctx context.Context, s *status, etcd *store.Client) {
 	for i := range s.Targets {
@@ -28,7 +28,7 @@ func (a *app) waits(ctx context.Context, s *status, etcd *store.Client) {
 		case t.Behind != nil && *t.Behind == 0:
 		case t.Behind != nil:
 			since = firstMissing(ctx, etcd.Tenant(t.Tenant), t.Generation, head.Time)
-		case t.Running && (t.State == inSync || t.State == "drifted") && (head == nil || head.Error != ""):
+		case t.Running && (t.State == inSync || t.State == "drifted") && (t.unread || head == nil || head.Error != ""):
 		case t.Since == nil:
 			since = &time.Time{}
 		default:

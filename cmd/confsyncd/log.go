@@ -32,7 +32,8 @@ keyframe is where hosts that join begin.
 		Args: arguments(),
 	}
 	var f logFlags
-	cmd.Flags().IntVarP(&f.number, "number", "n", 20, "list at most so many; 0 is all")
+	f.number = 20
+	cmd.Flags().VarP(into(&f.number, "number", count), "number", "n", "list at most so many; 0 is all (default 20)")
 	cmd.Flags().StringVar(&f.from, "from", "", "the oldest generation to list")
 	cmd.Flags().StringVar(&f.to, "to", "", "the newest generation to list")
 	cmd.Flags().StringVar(&f.path, "path", "", "list what touched this path, or something below it")
@@ -47,9 +48,6 @@ func (a *app) log(ctx context.Context, f logFlags, color string) error {
 	colors, err := a.palette(color)
 	if err != nil {
 		return err
-	}
-	if f.number < 0 {
-		return usage("-n %d: use a number from 1, or 0 for all", f.number)
 	}
 	span, err := parseSpan(f.from, f.to)
 	if err != nil {

@@ -56,7 +56,7 @@ etcd. Status shows who paused it, when and why.`,
 				if a.output == "json" {
 					return a.json(held{Dir: dir, Paused: holdFactsOf(&h)})
 				}
-				return a.printf("%s: %s; \"confsyncd resume\" lets it go on\n", printable(dir), printable(h.String()))
+				return a.printf("%s: %s; \"confsyncd resume %[1]s\" lets it go on\n", printable(dir), printable(h.String()))
 			})
 		},
 	}

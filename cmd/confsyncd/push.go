@@ -130,6 +130,7 @@ func allow(words []string) (publisher.Allow, error) {
 	return a, nil
 }
 
+// generation reads the number of a generation, or 0 for none.
 func generation(s string) (*uint64, error) {
 	g, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {

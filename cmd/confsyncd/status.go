@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -74,6 +75,7 @@ type targetStatus struct {
 	// LagSeconds is how long it has been without what it should have; null if that
 	// cannot be told.
 	LagSeconds *float64 `json:"lag_seconds"`
+	unread     bool     // what its journal says is not known
 	process
 }
 
@@ -131,10 +133,8 @@ that all is not well, or has ended.`,
 // status gathers what is known. With an error of etcd it returns what is known
 // without it.
 func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) (*status, error) {
-	reports, err := report.Read(c.StateDir)
-	if err != nil {
-		fmt.Fprintf(a.err, "confsyncd: %v\n", err)
-	}
+	reports, reportsErr := a.reports(c)
+	var err error
 	s := &status{Endpoints: etcd.Endpoints(), Tenants: []tenantStatus{}, Sources: a.sourceStatus(c, reports), Targets: a.targetStatus(c, reports)}
 	for _, name := range a.tenants(s) {
 		var t tenantStatus
@@ -161,7 +161,21 @@ func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) 
 			s.Warning = store.Outdated(s.Version)
 		}
 	}
-	return s, err
+	return s, errors.Join(err, reportsErr)
+}
+
+// reports returns what daemons and commands said on this machine. An ordinary user who
+// named no state_dir means the services' too. That those cannot be read is a warning.
+func (a *app) reports(c *config.Config) ([]report.Report, error) {
+	reports, err := report.Read(c.StateDir)
+	if a.given("state-dir") || c.StateDir == packagedStateDir || c.StateDir != config.Default().StateDir {
+		return reports, err
+	}
+	services, servicesErr := report.Read(packagedStateDir)
+	if servicesErr != nil {
+		fmt.Fprintf(a.err, "confsyncd: not all that the services say can be read: %v; root may\n", servicesErr)
+	}
+	return append(reports, services...), err
 }
 
 // tenants returns the names of the tenants that are meant or known here, sorted.
@@ -263,9 +277,15 @@ func journalState(t targetStatus) targetStatus {
 	state, pending, err := install.ReadState(t.Dir)
 	switch {
 	case errors.Is(err, journal.ErrNone):
+		if t.State == inSync || t.State == "drifted" {
+			t.State, t.Reason = "unknown", "its journal is gone, so nothing there is managed any more; \"confsyncd forget\" takes it off this list"
+		}
 		return t
+	case errors.Is(err, fs.ErrPermission) && t.Since != nil:
+		t.unread = true
+		return t // what its agent said stands
 	case err != nil:
-		t.State, t.Reason = "unreadable", err.Error()
+		t.State, t.Reason, t.unread = "unreadable", err.Error(), true
 		return t
 	}
 	t.TenantID, t.Generation, t.Left = state.Position.Tenant.String(), state.Position.Generation, state.Left
@@ -304,7 +324,7 @@ func (t *targetStatus) compare(tenants []tenantStatus) {
 				t.Reason = "the tenant in etcd has the id " + head.TenantID + ", the target is of " + t.TenantID
 			}
 		}
-		if head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
+		if t.unread || head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
 			continue
 		}
 		behind := head.Generation - t.Generation

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -35,12 +36,15 @@ func (a *app) printStatus(s *status) error {
 	if len(s.Targets) > 0 {
 		fmt.Fprintf(w, "\nTARGET\tTENANT\tGENERATION\tBEHIND\tSTATE\tSINCE\tPROCESS\n")
 		for _, x := range s.Targets {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.Generation, x.behind(), x.State, x.process)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.generation(), x.behind(), x.State, x.process)
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Targets {
 			why(&b, x.Dir, x.Reason, "left behind by the selection", x.left(), len(x.Left))
 			why(&b, x.Dir, "", "drifted", x.Drift, x.DriftTotal)
+		}
+		if slices.ContainsFunc(s.Targets, func(t targetStatus) bool { return t.unread && t.State != "unreadable" }) {
+			fmt.Fprintf(&b, "  ?: only root, or whoever runs their agent, can read which generation these targets have\n")
 		}
 	}
 	return a.printf("%s", b.String())
@@ -53,7 +57,7 @@ func (t tenantStatus) text(b *strings.Builder) {
 			fmt.Fprintf(b, "head       unknown\n")
 			return
 		}
-		fmt.Fprintf(b, "head       none: nothing was published yet\n")
+		fmt.Fprintf(b, "head       none: nothing was published yet; if it was, see that --tenant and --prefix are right\n")
 		return
 	}
 	fmt.Fprintf(b, "head       generation %d", t.Generation)
@@ -70,6 +74,14 @@ func (t tenantStatus) text(b *strings.Builder) {
 		fmt.Fprintf(b, ", keyframe at %d", t.Keyframe)
 	}
 	b.WriteString("\n")
+}
+
+// generation writes which one a target has.
+func (t targetStatus) generation() string {
+	if t.unread {
+		return "?"
+	}
+	return fmt.Sprint(t.Generation)
 }
 
 // behind writes how far behind the head a target is.

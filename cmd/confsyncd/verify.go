@@ -12,7 +12,6 @@ import (
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
-	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -100,7 +99,7 @@ func (a *app) toVerify(c *config.Config, args []string) ([]verifiedTarget, []str
 		c.Etcd.Prefix = state.Meta.Prefix
 		return []verifiedTarget{{Tenant: state.Meta.Tenant, Dir: dir}}, []string{state.Meta.Tenant}, nil
 	}
-	reports, err := report.Read(c.StateDir)
+	reports, err := a.reports(c)
 	if err != nil {
 		fmt.Fprintf(a.err, "confsyncd: %v\n", err)
 	}
@@ -149,7 +148,7 @@ func (a *app) verify(ctx context.Context, c *config.Config, targets []verifiedTa
 	}
 	var remedies []string
 	if inTargets > 0 {
-		remedies = append(remedies, fmt.Sprintf("%d in targets, which an agent puts right if its drift is \"repair\"", inTargets))
+		remedies = append(remedies, fmt.Sprintf("%d in targets: an agent with drift = \"repair\" puts paths right; what else it waits for, \"confsyncd status\" tells", inTargets))
 	}
 	if inEtcd > 0 {
 		remedies = append(remedies, fmt.Sprintf("%d in etcd, which a backup of it puts right; nothing damaged is ever applied", inEtcd))

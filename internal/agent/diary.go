@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func (d *diary) holding() bool {
 // paused notes that an operator wants nothing to be done.
 func (d *diary) paused(h install.Hold) {
 	if d.state("paused", fmt.Sprintf("%v; \"confsyncd resume %s\" lets it go on", h, d.options.Dir)) {
-		d.log.Warn("paused: nothing is applied or repaired", "reason", h)
+		d.log.Warn("paused: nothing is applied or repaired", "reason", h.String())
 	}
 }
 
@@ -89,7 +90,7 @@ func (d *diary) pinned(h install.Hold, at uint64, head *store.Head) {
 	}
 	again := d.wrote && d.told.State == "pinned"
 	if d.state("pinned", fmt.Sprintf("%s; \"confsyncd resume %s\" lets it go on", reason, d.options.Dir)) && !again {
-		d.log.Warn("pinned: no other generation is applied", "reason", h, "generation", at)
+		d.log.Warn("pinned: no other generation is applied", "reason", h.String(), "generation", at)
 	}
 }
 
@@ -180,8 +181,11 @@ func (d *diary) drifted(fresh []install.Drifted) {
 
 // repaired notes what was put right.
 func (d *diary) repaired(paths []string, r install.Result, took time.Duration) {
-	d.log.Info("repaired", "paths", len(paths), "first", fmt.Sprintf("%.20q", paths[:min(len(paths), shown)]), "kept", r.Kept,
-		"bytes", r.Bytes, "duration_ms", took.Milliseconds())
+	words := make([]string, 0, shown)
+	for _, path := range paths[:min(len(paths), shown)] {
+		words = append(words, strconv.Quote(path))
+	}
+	d.log.Info("repaired", "paths", len(paths), "first", strings.Join(words, "; "), "kept", r.Kept, "bytes", r.Bytes, "duration_ms", took.Milliseconds())
 }
 
 // fights notes that a path does not stay repaired.

@@ -40,6 +40,9 @@ func CheckTree(dir string) error {
 		path, err = filepath.EvalSymlinks(filepath.Dir(dir))
 		path = filepath.Join(path, filepath.Base(dir))
 	}
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("the directory %q, in which the target is to lie, is missing; make it", filepath.Dir(dir))
+	}
 	if err != nil {
 		return fmt.Errorf("look at the target: %w", err)
 	}
@@ -190,10 +193,13 @@ func (t *Target) makeSide() error {
 	return t.syncParent()
 }
 
+// probes are the names of the directories that probe makes in the sibling.
+func probes() [2]string { return [2]string{"probe-a", "probe-b"} }
+
 // probe exchanges two directories.
 func (t *Target) probe() error {
 	side := int(t.side.Fd())
-	pair := [2]string{"probe-a", "probe-b"}
+	pair := probes()
 	var err error
 	for _, name := range pair {
 		if made := unix.Mkdirat(side, name, 0o700); made != nil && !errors.Is(made, unix.EEXIST) {
