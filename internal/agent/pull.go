@@ -13,7 +13,8 @@ import (
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
-// Pull applies the head once, or what Options.Pin names, and prunes if that is wanted. It
+// Pull applies the head once, or what Options.Pin names, prunes if that is wanted, and
+// puts right what has drifted, unless Options.ReportDrift. It
 // returns nil if nothing was to be done. It returns an error that wraps ErrRefused,
 // ErrNothing, ErrNoGeneration, install.ErrLocked, store.ErrDamaged, or what became of a
 // call to etcd when ctx ended.
@@ -27,6 +28,9 @@ func Pull(ctx context.Context, o Options) (*Applied, error) {
 		}
 		if err == nil && o.Prune {
 			done, err = a.prune(ctx, done)
+		}
+		if err == nil && !o.ReportDrift {
+			done, err = a.restore(ctx, view, done)
 		}
 		return err
 	})
@@ -64,6 +68,45 @@ func (a *applier) prune(ctx context.Context, done *Applied) (*Applied, error) {
 	done.Unmanaged = append(done.Unmanaged, result.Unmanaged...)
 	done.Left = a.target.State().Left
 	done.Duration += time.Since(begin)
+	return done, nil
+}
+
+// restore puts right what others changed, and adds that to what was done. What stands there
+// is kept, as in an agent's repairs.
+func (a *applier) restore(ctx context.Context, view store.View, done *Applied) (*Applied, error) {
+	begin := time.Now()
+	found, err := a.target.Drift(ctx, nil, false)
+	if err != nil {
+		return done, a.options.explain(err)
+	}
+	var paths []string
+	var blocked []install.ConflictPath
+	for _, d := range found {
+		if d.Busy {
+			blocked = append(blocked, install.ConflictPath{Path: d.Path, Why: "it is open for writing, or was changed a moment ago"})
+			continue
+		}
+		paths = append(paths, d.Path)
+	}
+	if len(paths) > 0 {
+		position := a.target.State().Position
+		result, err := a.target.Repair(ctx, paths, installed{a.options.Store, view, position})
+		if err != nil {
+			return done, a.options.explain(err)
+		}
+		blocked = append(blocked, result.Blocked...)
+		if done == nil {
+			done = &Applied{Position: position, From: position.Generation}
+		}
+		done.Corrected += len(paths) - len(result.Blocked)
+		done.Kept += result.Kept
+		done.Bytes += result.Bytes
+		done.Duration += time.Since(begin)
+	}
+	if len(blocked) > 0 {
+		return done, refuse(fmt.Errorf("%d of %d paths that others changed cannot be put right, such as %q: %s", len(blocked), len(found), blocked[0].Path, blocked[0].Why),
+			"mend that, and pull again; what else there was is done")
+	}
 	return done, nil
 }
 
