@@ -157,6 +157,15 @@ func Preview(ctx context.Context, o Options) (install.Preview, *store.Version, e
 			return err
 		}
 		plan.Back = o.Pin != nil
+		if !o.ReportDrift {
+			drift, err := target.Drift(ctx, nil, false)
+			if err != nil {
+				return o.explain(err)
+			}
+			for _, d := range drift {
+				plan.Again = append(plan.Again, d.Path)
+			}
+		}
 		preview, err = target.Check(plan)
 		return o.explain(err)
 	})
