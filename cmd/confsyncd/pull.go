@@ -56,6 +56,9 @@ func (a *app) pullCommand() *cobra.Command {
 --dir name, to the head, and exits: 5 if files are in the way or verification
 refuses, 1 if what lies in etcd is damaged.
 
+What others changed on this host is put right, and kept, unless --drift is report.
+An agent that works on the target must be stopped first.
+
 --generation N applies generation N, be it older or newer than what is there, and
 pins the target to it: agents leave it there until "confsyncd resume DIR".
 
