@@ -27,8 +27,8 @@ tmp/demo/source:
 test: ## all tests
 	go test ./...
 
-race: ## all tests with the race detector
-	go test -race ./...
+race: ## tests with the race detector, but for those of one goroutine or of processes that take long
+	go test -race -short ./...
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	.ci/fuzz $(FUZZTIME)

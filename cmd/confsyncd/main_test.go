@@ -29,6 +29,7 @@ package main
 
 import (
 	"context"
+	"flag"
 	"net"
 	"os"
 	"path/filepath"
@@ -41,7 +42,11 @@ import (
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 )
 
+// TestMain lets more scripts run at once than there are cores, since most of them wait.
 func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "6"); err != nil {
+		panic(err)
+	}
 	testscript.Main(m, map[string]func(){"confsyncd": main})
 }
 
@@ -52,7 +57,7 @@ func TestScript(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup: func(env *testscript.Env) error {
-			s := &script{dir: env.WorkDir, daemons: make(map[string]*daemon)}
+			s := &script{dir: env.WorkDir, daemons: make(map[string]*daemon), address: devetcdtest.Address()}
 			env.Values[key{}] = s
 			env.Defer(s.close)
 			env.Setenv("CONFSYNCD_ENDPOINTS", endpoint)
@@ -82,7 +87,7 @@ type script struct {
 	dir     string
 	daemons map[string]*daemon
 	server  *devetcd.Server // of its own; nil for most
-	address string          // of that server, once it ran
+	address string          // of that server
 	sockets []net.Conn      // of the script as a service manager
 }
 
@@ -104,7 +109,7 @@ func (s *script) startEtcd() error {
 	if err != nil {
 		return err
 	}
-	s.server, s.address = server, server.Endpoint()[len("http://"):]
+	s.server = server
 	return nil
 }
 

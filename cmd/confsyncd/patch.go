@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"strings"
 
-	udiff "github.com/rogpeppe/go-internal/diff"
+	textdiff "github.com/rogpeppe/go-internal/diff"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
@@ -202,7 +202,7 @@ func (p *patch) hunks(text string) error {
 // unified returns the hunks that lead from one text to another, in time that grows as
 // n log n.
 func unified(before, after []byte) string {
-	text := string(udiff.Diff("a", before, "b", after))
+	text := string(textdiff.Diff("a", before, "b", after))
 	for range 3 { // the library's own heading
 		_, text, _ = strings.Cut(text, "\n")
 	}

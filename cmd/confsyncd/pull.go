@@ -39,6 +39,8 @@ type pulled struct {
 	Left []string `json:"left,omitempty"`
 	// Unmanaged are paths that are not managed any more, and stay.
 	Unmanaged []string `json:"unmanaged,omitempty"`
+	// Drift are paths that others changed, and that stay so.
+	Drift []deviation `json:"drift"`
 }
 
 // pullFlags are the flags of pull alone.
@@ -56,8 +58,10 @@ func (a *app) pullCommand() *cobra.Command {
 --dir name, to the head, and exits: 5 if files are in the way or verification
 refuses, 1 if what lies in etcd is damaged.
 
-What others changed on this host is put right, and kept, unless --drift is report.
-An agent that works on the target must be stopped first.
+What others changed in the target is put right too, and kept, also where it is at
+the head already; with --drift report it is only listed. What cannot be put right is
+named: then the exit code is 5. An agent that works on the target must be stopped
+first.
 
 --generation N applies generation N, be it older or newer than what is there, and
 pins the target to it: agents leave it there until "confsyncd resume DIR".
@@ -122,7 +126,7 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, f pul
 	}
 	bar := a.progress()
 	o.Progress = func(done, total int64) { bar.bytes("writing", done, total) }
-	var done *agent.Applied
+	var done agent.Pulled
 	err = withPatience(ctx, etcd, func(ctx context.Context) (err error) {
 		done, err = agent.Pull(ctx, o)
 		return err
@@ -131,7 +135,12 @@ func (a *app) pull(ctx context.Context, c *config.Config, t config.Target, f pul
 	var conflict *install.Conflict
 	if errors.As(err, &conflict) {
 		a.listConflict(conflict)
-		err = inTheWay(conflict, o)
+		err = inTheWay(conflict)
+	}
+	var stuck *agent.Stuck
+	if errors.As(err, &stuck) {
+		a.listPaths(stuck.Paths)
+		err = notPutRight(len(stuck.Paths))
 	}
 	if err := firstError(about("pull", t.Tenant, t.Dir, unpublished(err)), etcd.Close()); err != nil {
 		return err
@@ -149,24 +158,38 @@ func unpublished(err error) error {
 
 // listConflict lists what is in the way.
 func (a *app) listConflict(c *install.Conflict) {
-	for _, p := range c.Paths {
-		fmt.Fprintf(a.err, "  ! %s: %s\n", printable(p.Path), p.Why)
-	}
+	a.listPaths(c.Paths)
 	if more := c.Total - len(c.Paths); more > 0 {
 		fmt.Fprintf(a.err, "  ! and %d more\n", more)
 	}
 }
 
+func (a *app) listPaths(paths []install.ConflictPath) {
+	for _, p := range paths {
+		fmt.Fprintf(a.err, "  ! %s: %s\n", printable(p.Path), p.Why)
+	}
+}
+
+// notPutRight is the error of paths that others changed, and that were listed.
+func notPutRight(n int) error {
+	return fmt.Errorf("%w: %d not as published, which cannot be put right; everything else is; pull again when that is mended", agent.ErrRefused, n)
+}
+
 // inTheWay is the error of a conflict whose paths were listed.
-func inTheWay(c *install.Conflict, o agent.Options) error {
+func inTheWay(c *install.Conflict) error {
 	remedy := "move them away, make them equal to what is published, or replace and keep them with --existing replace"
-	if o.ReplaceExisting {
-		remedy = "move them away: directories that hold anything else are not replaced"
+	others := c.Total - c.Replaceable
+	switch {
+	case c.Replaceable == 0:
+		remedy = "do what is said of each path"
+	case others > 0:
+		remedy += fmt.Sprintf("; that does not help with %d of them, of which is said what does", others)
 	}
 	return fmt.Errorf("%w: %d in the way, so nothing was written; %s", agent.ErrRefused, c.Total, remedy)
 }
 
-func (a *app) printPulled(t config.Target, done *agent.Applied, pin *install.Hold) error {
+func (a *app) printPulled(t config.Target, all agent.Pulled, pin *install.Hold) error {
+	done := all.Applied
 	r := pulled{Tenant: t.Tenant, Dir: t.Dir, Pinned: pin != nil}
 	if done != nil {
 		r = pulled{
@@ -175,17 +198,44 @@ func (a *app) printPulled(t config.Target, done *agent.Applied, pin *install.Hol
 			DurationMS: done.Duration.Milliseconds(), Left: done.Left, Unmanaged: done.Unmanaged, Pinned: pin != nil,
 		}
 	}
+	r.Drift = deviations(all.Drift)
 	if a.output == "json" {
 		return a.json(r)
 	}
+	if err := a.printDone(t, r, pin); err != nil {
+		return err
+	}
+	return a.printDrift(r.Drift)
+}
+
+// deviations is found, never nil, as it is printed.
+func deviations(found []install.Drifted) []deviation {
+	list := []deviation{}
+	for _, d := range found {
+		list = append(list, deviation{Path: d.Path, What: string(d.What), Why: d.Why})
+	}
+	return list
+}
+
+// printDrift lists what others changed, and what stays so.
+func (a *app) printDrift(list []deviation) error {
+	for _, d := range list {
+		if err := a.printf("  ! %s: %s; it stays so, since drift = \"report\"\n", printable(d.Path), d.Why); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) printDone(t config.Target, r pulled, pin *install.Hold) error {
 	pinned := ""
 	if pin != nil {
 		pinned = fmt.Sprintf("; pinned until \"confsyncd resume %s\"", t.Dir)
 	}
 	switch {
-	case done == nil && pin != nil:
+	case !r.Applied && pin != nil:
 		return a.printf("%s: %s is at generation %d already%s\n", t.Tenant, t.Dir, pin.Generation, pinned)
-	case done == nil:
+	case !r.Applied:
 		return a.printf("%s: %s is at the head already\n", t.Tenant, t.Dir)
 	}
 	line := fmt.Sprintf("%s: applied generation %d to %s: %s", t.Tenant, r.Generation, t.Dir, countsText(r.Created, r.Changed, r.Deleted))
@@ -215,22 +265,21 @@ type previewed struct {
 	Left       []string `json:"left"`
 	Pruned     []string `json:"pruned"`
 	InTheWay   []string `json:"in_the_way"`
+	// Drift are paths that others changed, and that stay so.
+	Drift []deviation `json:"drift"`
 }
 
 func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) error {
 	r := previewed{Tenant: o.Tenant, Dir: o.Dir, DryRun: true}
-	var v install.Preview
-	err := withPatience(ctx, etcd, func(ctx context.Context) error {
-		preview, version, err := agent.Preview(ctx, o)
-		if err != nil {
-			return err
-		}
-		v, r.Generation = preview, version.Position().Generation
-		return nil
+	var v agent.Foreseen
+	err := withPatience(ctx, etcd, func(ctx context.Context) (err error) {
+		v, err = agent.Preview(ctx, o)
+		return err
 	})
 	if err != nil {
 		return unpublished(err)
 	}
+	r.Generation, r.Drift = v.Generation, deviations(v.Drift)
 	r.Created, r.Changed, r.Deleted, r.Adopted = some(v.Created), some(v.Changed), some(v.Deleted), some(v.Adopted)
 	r.Corrected, r.Kept, r.Left, r.InTheWay = some(v.Corrected), some(v.Kept), some(v.Left), []string{}
 	r.Pruned = some(v.Pruned)
@@ -240,13 +289,20 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 		}
 		r.Created, r.Changed = without(r.Created, r.InTheWay), without(r.Changed, r.InTheWay)
 	}
+	for _, p := range v.Stuck {
+		r.InTheWay = append(r.InTheWay, p.Path)
+	}
 	if a.output == "json" {
 		err = a.json(r)
 	} else {
 		err = a.printPreview(r, keptIn(o.Mode, o.Dir))
 	}
 	if err == nil && v.Conflict != nil {
-		return inTheWay(v.Conflict, o)
+		return inTheWay(v.Conflict)
+	}
+	if err == nil && len(v.Stuck) > 0 {
+		a.listPaths(v.Stuck)
+		return notPutRight(len(v.Stuck))
 	}
 	return err
 }
@@ -254,7 +310,10 @@ func (a *app) preview(ctx context.Context, etcd *store.Client, o agent.Options) 
 func (a *app) printPreview(r previewed, kept string) error {
 	changed := slices.Sorted(slices.Values(slices.Concat(r.Changed, r.Corrected)))
 	if len(r.Created)+len(changed)+len(r.Deleted)+len(r.Adopted)+len(r.InTheWay)+len(r.Left)+len(r.Pruned) == 0 {
-		return a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation)
+		if err := a.printf("%s: %s is at generation %d already\n", r.Tenant, r.Dir, r.Generation); err != nil {
+			return err
+		}
+		return a.printDrift(r.Drift)
 	}
 	if err := a.printf("%s: generation %d would change %s: %s\n", r.Tenant, r.Generation, r.Dir,
 		countsText(len(r.Created), len(changed), len(r.Deleted))); err != nil {
@@ -278,7 +337,7 @@ func (a *app) printPreview(r previewed, kept string) error {
 			return err
 		}
 	}
-	return nil
+	return a.printDrift(r.Drift)
 }
 
 // keptIn returns where what is overwritten is kept, relative to the target, or in tree

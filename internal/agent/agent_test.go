@@ -5,6 +5,7 @@ package agent_test
 import (
 	"context"
 	"errors"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -20,6 +21,14 @@ import (
 	"github.com/confsyncd/confsyncd/internal/report"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
+
+// TestMain lets more tests run at once than there are cores, since all they do is wait.
+func TestMain(m *testing.M) {
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // place is an etcd with a source that is pushed to it.
 type place struct {
@@ -92,6 +101,7 @@ func (p *place) await(state string) report.Report {
 }
 
 func TestFileAndSymlinkOfTheSameBytes(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "current", "v1")
 	if err := os.Symlink("v1", filepath.Join(p.source.Dir, "link")); err != nil {
@@ -109,6 +119,7 @@ func TestFileAndSymlinkOfTheSameBytes(t *testing.T) {
 }
 
 func TestCompactionWhileFilesAreInTheWay(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "a", "one")
 	p.write(p.source.Dir, "big", strings.Repeat("x", 100<<10))
@@ -136,7 +147,36 @@ func TestCompactionWhileFilesAreInTheWay(t *testing.T) {
 	p.await("in_sync")
 }
 
+// What is not there yet is no fault of a watch.
+func TestTargetThatIsMadeLaterIsWatchedThen(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.write(p.source.Dir, "a", "one")
+	p.push()
+	parent := filepath.Join(p.target.Dir, "parent")
+	p.target.Dir = filepath.Join(parent, "target")
+	var log strings.Builder
+	p.target.Log = hclog.New(&hclog.LoggerOptions{Output: &log, Level: hclog.Warn})
+	t.Cleanup(func() { // The agent has ended then.
+		if strings.Contains(log.String(), "unnoticed") {
+			t.Errorf("it said\n%s", log.String())
+		}
+	})
+	p.run()
+	p.await("holding")
+	if err := os.Mkdir(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p.await("in_sync")
+	p.write(p.target.Dir, "a", "mine")
+	eventually(t, "repaired", func() bool {
+		b, err := os.ReadFile(filepath.Join(p.target.Dir, "a"))
+		return err == nil && string(b) == "one"
+	})
+}
+
 func TestPullOfNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	if _, err := agent.Pull(t.Context(), p.target); !errors.Is(err, agent.ErrNothing) {
 		t.Fatal(err)
@@ -144,6 +184,7 @@ func TestPullOfNothing(t *testing.T) {
 }
 
 func TestEmptiedEtcdDeletesNothing(t *testing.T) {
+	t.Parallel()
 	p := newPlace(t)
 	p.write(p.source.Dir, "a", "one")
 	p.push()

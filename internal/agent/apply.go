@@ -127,10 +127,14 @@ func (a *applier) accept(ctx context.Context, view store.View, cause error) (*st
 func (o Options) explain(err error) error {
 	var conflict *install.Conflict
 	switch {
-	case errors.As(err, &conflict) && o.ReplaceExisting:
-		return refuse(err, "move them away")
+	case errors.As(err, &conflict) && conflict.Replaceable == 0:
+		return refuse(err, "do what is said of each path")
 	case errors.As(err, &conflict):
-		return refuse(err, `move them away, make them equal, or set existing = "replace" (or stop the agent and pull --existing replace): what is replaced is kept`)
+		advice := `move them away, make them equal, or set existing = "replace" (or stop the agent and pull --existing replace): what is replaced is kept`
+		if others := conflict.Total - conflict.Replaceable; others > 0 {
+			advice += fmt.Sprintf("; that does not help with %d of them, of which is said what does", others)
+		}
+		return refuse(err, advice)
 	case errors.Is(err, install.ErrForeignTenant), errors.Is(err, install.ErrOlder), errors.Is(err, install.ErrOtherFileSystem), errors.Is(err, install.ErrNested),
 		errors.Is(err, install.ErrUnswitchable):
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -30,8 +30,10 @@ const shown = 20
 // drifts knows what has drifted, and when each path is to be put right. It is for one
 // goroutine.
 type drifts struct {
-	open map[string]*drift
-	past map[string]*past
+	settle time.Duration // how long a path must have been quiet
+	first  time.Duration // the delay before the second repair in a row
+	open   map[string]*drift
+	past   map[string]*past
 }
 
 // drift is a path that is not as it should be.
@@ -50,8 +52,8 @@ type past struct {
 	alarm   bool
 }
 
-func newDrifts() *drifts {
-	return &drifts{open: map[string]*drift{}, past: map[string]*past{}}
+func newDrifts(settle, first time.Duration) *drifts {
+	return &drifts{settle: settle, first: first, open: map[string]*drift{}, past: map[string]*past{}}
 }
 
 // update takes what a look has found, which is all that there is. It returns what was
@@ -94,7 +96,7 @@ func (s *drifts) due(d *drift, now time.Time) (at time.Time, ok bool) {
 		return now.Add(busyAgain), true
 	}
 	at = d.found
-	if quiet := d.Changed.Add(driftSettle); quiet.After(at) {
+	if quiet := d.Changed.Add(s.settle); quiet.After(at) {
 		at = quiet
 	}
 	if latest := d.found.Add(driftUnrest); at.After(latest) {
@@ -105,7 +107,7 @@ func (s *drifts) due(d *drift, now time.Time) (at time.Time, ok bool) {
 		if p.tried.After(from) {
 			from = p.tried
 		}
-		if after := from.Add(delay(p.row)); after.After(at) {
+		if after := from.Add(s.delay(p.row)); after.After(at) {
 			at = after
 		}
 	}
@@ -113,8 +115,8 @@ func (s *drifts) due(d *drift, now time.Time) (at time.Time, ok bool) {
 }
 
 // delay returns how long is waited after so many attempts in a row.
-func delay(row int) time.Duration {
-	d := firstDelay
+func (s *drifts) delay(row int) time.Duration {
+	d := s.first
 	for range row - 1 {
 		if d *= 2; d >= lastDelay {
 			return lastDelay

@@ -8,7 +8,6 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
-	"github.com/confsyncd/confsyncd/internal/journal"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -56,25 +55,33 @@ func (a *applier) pin(ctx context.Context, view store.View) (*Applied, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = a.target.Pin(a.options.Pin)
-	first := errors.Is(err, journal.ErrNone)
-	if err != nil && !first {
-		return nil, err
-	}
 	from := a.target.State().Position
+	if from.IsZero() {
+		if err := a.foresee(plan); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.target.Pin(a.options.Pin); err != nil {
+		return nil, a.options.explain(err)
+	}
 	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
-	switch {
-	case err != nil && !first && !a.target.Interrupted():
-		err = errors.Join(a.options.explain(err), a.target.Pin(before.Pin))
-	case err == nil && first:
-		err = a.target.Pin(a.options.Pin)
-	default:
-		err = a.options.explain(err)
+	if err = a.options.explain(err); err != nil && !a.target.Interrupted() && a.target.State().Position == from {
+		err = errors.Join(err, a.target.Pin(before.Pin))
 	}
 	if err != nil || idle(from, version.Position(), result) {
 		return nil, err
 	}
 	return &Applied{Result: result, Position: version.Position(), From: from.Generation, Duration: time.Since(begin)}, nil
+}
+
+// foresee returns the error of a plan that would be refused: nothing is written then, a
+// journal for the pin neither.
+func (a *applier) foresee(plan install.Plan) error {
+	preview, err := a.target.Check(plan)
+	if err == nil && preview.Conflict != nil {
+		err = preview.Conflict
+	}
+	return a.options.explain(err)
 }
 
 // idle reports whether an apply did nothing.

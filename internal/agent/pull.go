@@ -13,28 +13,57 @@ import (
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
+// Pulled is what Pull did.
+type Pulled struct {
+	// Applied is nil if nothing was to be done.
+	Applied *Applied
+	// Drift is what is not as published, and stays so, in path order: with
+	// Options.ReportDrift.
+	Drift []install.Drifted
+}
+
+// add adds what was done.
+func (p *Pulled) add(more Applied) {
+	if p.Applied == nil {
+		p.Applied = &more
+		return
+	}
+	p.Applied.Deleted += more.Deleted
+	p.Applied.Corrected += more.Corrected
+	p.Applied.Kept += more.Kept
+	p.Applied.Bytes += more.Bytes
+	p.Applied.Unmanaged = append(p.Applied.Unmanaged, more.Unmanaged...)
+	p.Applied.Left = more.Left
+	p.Applied.Duration += more.Duration
+}
+
 // Pull applies the head once, or what Options.Pin names, prunes if that is wanted, and
-// puts right what has drifted, unless Options.ReportDrift. It
-// returns nil if nothing was to be done. It returns an error that wraps ErrRefused,
-// ErrNothing, ErrNoGeneration, install.ErrLocked, store.ErrDamaged, or what became of a
-// call to etcd when ctx ended.
-func Pull(ctx context.Context, o Options) (*Applied, error) {
-	var done *Applied
-	err := once(ctx, o, func(a *applier, view store.View) (err error) {
+// puts right what others changed. It returns an error that wraps ErrRefused, with a
+// *Stuck or *install.Conflict for what is the matter with paths, ErrNothing,
+// ErrNoGeneration, install.ErrLocked, store.ErrDamaged, or what became of a call to etcd
+// when ctx ended.
+func Pull(ctx context.Context, o Options) (Pulled, error) {
+	var done Pulled
+	err := once(ctx, o, func(a *applier, view store.View) error {
+		var applied *Applied
+		var err error
 		if o.Pin == nil {
-			done, err = a.apply(ctx, view)
+			applied, err = a.apply(ctx, view)
 		} else {
-			done, err = a.pin(ctx, view)
+			applied, err = a.pin(ctx, view)
+		}
+		if applied != nil {
+			done.Applied = applied
 		}
 		if err == nil && o.Prune {
-			done, err = a.prune(ctx, done)
+			err = a.prune(ctx, &done)
 		}
-		if err == nil && !o.ReportDrift {
-			done, err = a.restore(ctx, view, done)
+		if err == nil {
+			err = a.mend(ctx, view, &done)
 		}
 		return err
 	})
-	register(o, err)
+	register(o, done, err)
 	return done, err
 }
 
@@ -50,71 +79,26 @@ func (o Options) free(h install.Holds) error {
 }
 
 // prune removes what was left behind, and adds that to what was done.
-func (a *applier) prune(ctx context.Context, done *Applied) (*Applied, error) {
+func (a *applier) prune(ctx context.Context, done *Pulled) error {
 	state := a.target.State()
 	if len(state.Left) == 0 {
-		return done, nil
+		return nil
 	}
 	begin := time.Now()
 	result, err := a.target.Prune(ctx)
 	if err != nil {
-		return done, a.options.explain(err)
+		return a.options.explain(err)
 	}
-	if done == nil {
-		done = &Applied{Position: state.Position, From: state.Position.Generation}
-	}
-	done.Deleted += result.Deleted
-	done.Kept += result.Kept
-	done.Unmanaged = append(done.Unmanaged, result.Unmanaged...)
-	done.Left = a.target.State().Left
-	done.Duration += time.Since(begin)
-	return done, nil
-}
-
-// restore puts right what others changed, and adds that to what was done. What stands there
-// is kept, as in an agent's repairs.
-func (a *applier) restore(ctx context.Context, view store.View, done *Applied) (*Applied, error) {
-	begin := time.Now()
-	found, err := a.target.Drift(ctx, nil, false)
-	if err != nil {
-		return done, a.options.explain(err)
-	}
-	var paths []string
-	var blocked []install.ConflictPath
-	for _, d := range found {
-		if d.Busy {
-			blocked = append(blocked, install.ConflictPath{Path: d.Path, Why: "it is open for writing, or was changed a moment ago"})
-			continue
-		}
-		paths = append(paths, d.Path)
-	}
-	if len(paths) > 0 {
-		position := a.target.State().Position
-		result, err := a.target.Repair(ctx, paths, installed{a.options.Store, view, position})
-		if err != nil {
-			return done, a.options.explain(err)
-		}
-		blocked = append(blocked, result.Blocked...)
-		if done == nil {
-			done = &Applied{Position: position, From: position.Generation}
-		}
-		done.Corrected += len(paths) - len(result.Blocked)
-		done.Kept += result.Kept
-		done.Bytes += result.Bytes
-		done.Duration += time.Since(begin)
-	}
-	if len(blocked) > 0 {
-		return done, refuse(fmt.Errorf("%d of %d paths that others changed cannot be put right, such as %q: %s", len(blocked), len(found), blocked[0].Path, blocked[0].Why),
-			"mend that, and pull again; what else there was is done")
-	}
-	return done, nil
+	result.Left = a.target.State().Left
+	done.add(Applied{Result: result, Position: state.Position, From: state.Position.Generation, Duration: time.Since(begin)})
+	return nil
 }
 
 // register notes the target in state_dir, if it is one or is about to become one, with
 // what became of it.
-func register(o Options, err error) {
+func register(o Options, done Pulled, err error) {
 	var conflict *install.Conflict
-	_, _, stateErr := install.ReadState(o.Dir)
+	state, _, stateErr := install.ReadState(o.Dir)
 	if stateErr != nil && !errors.As(err, &conflict) || o.StateDir == "" || errors.Is(err, install.ErrLocked) {
 		return
 	}
@@ -129,76 +113,93 @@ func register(o Options, err error) {
 		r.State, r.Reason = "holding", err.Error()
 	case err != nil:
 		r.State, r.Reason = "waiting", err.Error()
+	case len(done.Drift) > 0:
+		r.State, r.Reason = "drifted", driftReason(len(done.Drift), state.Position.Generation, true, 0)
 	}
+	for _, d := range done.Drift[:min(len(done.Drift), shown)] {
+		r.Drift = append(r.Drift, d.String())
+	}
+	r.DriftTotal = len(done.Drift)
 	if err := report.Write(o.StateDir, r); err != nil {
 		o.Log.Warn("the target cannot be registered", "error", err)
 	}
 }
 
+// Foreseen is what Pull would do.
+type Foreseen struct {
+	install.Preview
+	// Drift is what Pull would only report.
+	Drift []install.Drifted
+	// Stuck is what it could not put right.
+	Stuck []install.ConflictPath
+	// Generation is what it would apply.
+	Generation uint64
+}
+
 // Preview returns what Pull would do, and changes nothing: it may be done beside an
 // agent.
-func Preview(ctx context.Context, o Options) (install.Preview, *store.Version, error) {
+func Preview(ctx context.Context, o Options) (Foreseen, error) {
 	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
 		return previewOfNew(ctx, o)
 	}
 	target, err := install.Peek(o.installOptions())
 	if err != nil {
-		return install.Preview{}, nil, o.explain(err)
+		return Foreseen{}, o.explain(err)
 	}
 	a := &applier{options: o, target: target}
-	var preview install.Preview
-	var version *store.Version
-	err = headTwice(ctx, o, func(view store.View) (err error) {
-		if version, err = a.wanted(ctx, view); err != nil {
-			return err
-		}
-		plan, err := a.plan(version)
-		if err != nil {
-			return err
-		}
-		plan.Back = o.Pin != nil
-		if !o.ReportDrift {
-			drift, err := target.Drift(ctx, nil, false)
-			if err != nil {
-				return o.explain(err)
-			}
-			for _, d := range drift {
-				plan.Again = append(plan.Again, d.Path)
-			}
-		}
-		preview, err = target.Check(plan)
+	var f Foreseen
+	err = withHead(ctx, o, func(view store.View) (err error) {
+		f, err = a.preview(ctx, view)
 		return o.explain(err)
 	})
 	if o.Prune {
-		preview.Pruned, preview.Left = preview.Left, nil
+		f.Pruned, f.Left = f.Left, nil
 	}
-	return preview, version, errors.Join(err, target.Close())
+	return f, errors.Join(err, target.Close())
+}
+
+func (a *applier) preview(ctx context.Context, view store.View) (f Foreseen, err error) {
+	version, err := a.wanted(ctx, view)
+	if err != nil {
+		return f, err
+	}
+	plan, err := a.plan(version)
+	if err != nil {
+		return f, err
+	}
+	plan.Back = a.options.Pin != nil
+	f.Generation = version.Position().Generation
+	if f.Drift, f.Stuck, err = a.foreseeDrift(ctx, &plan); err != nil {
+		return f, err
+	}
+	f.Preview, err = a.target.Check(plan)
+	f.Stuck = append(f.Stuck, f.Blocked...)
+	return f, err
 }
 
 // previewOfNew is Preview of a directory that is yet to be made.
-func previewOfNew(ctx context.Context, o Options) (install.Preview, *store.Version, error) {
-	var preview install.Preview
-	var version *store.Version
-	err := headTwice(ctx, o, func(view store.View) (err error) {
+func previewOfNew(ctx context.Context, o Options) (f Foreseen, err error) {
+	err = withHead(ctx, o, func(view store.View) (err error) {
 		a := &applier{options: o}
-		if version, err = a.fresh(ctx, view); err != nil {
+		version, err := a.fresh(ctx, view)
+		if err != nil {
 			return err
 		}
 		want, err := o.selects(version.Tree)
-		preview.Created = nil
+		f = Foreseen{Generation: version.Position().Generation}
 		for path := range want.All() {
-			preview.Created = append(preview.Created, path)
+			f.Created = append(f.Created, path)
 		}
 		return err
 	})
-	return preview, version, err
+	return f, err
 }
 
 // once opens the target and does something with the head.
 func once(ctx context.Context, o Options, do func(*applier, store.View) error) (err error) {
 	if _, err := os.Lstat(o.Dir); errors.Is(err, fs.ErrNotExist) {
 		// The directory is made for something only.
-		if err := headTwice(ctx, o, published); err != nil {
+		if err := withHead(ctx, o, published); err != nil {
 			return err
 		}
 	}
@@ -218,7 +219,7 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 		return err
 	}
 	a := &applier{options: o, target: target}
-	return headTwice(ctx, o, func(view store.View) error { return do(a, view) })
+	return withHead(ctx, o, func(view store.View) error { return do(a, view) })
 }
 
 // published returns ErrNothing while there is no head.
@@ -229,27 +230,13 @@ func published(v store.View) error {
 	return nil
 }
 
-// headTwice does something with the head, again while etcd is away. What is missing
-// from etcd is looked for twice, since a publisher may be cleaning up.
-func headTwice(ctx context.Context, o Options, do func(store.View) error) error {
-	var last *store.Head
+// withHead does something with the head, again while etcd is away or others write into
+// the target.
+func withHead(ctx context.Context, o Options, do func(store.View) error) error {
 	var pace store.Backoff
 	for {
-		view, err := o.Store.View(ctx)
-		if err == nil {
-			err = do(view)
-		}
-		switch {
-		case err == nil:
-			return nil
-		case errors.Is(err, store.ErrGone) && last != nil && last.Same(view.Head):
-			return fmt.Errorf("%w: %w", store.ErrDamaged, err)
-		case errors.Is(err, store.ErrGone):
-			last = view.Head
-		case !store.Temporary(err) && !errors.Is(err, install.ErrChanged):
-			return err
-		}
-		if waitErr := pace.Wait(ctx); waitErr != nil {
+		err := o.Store.WithHead(ctx, do)
+		if !errors.Is(err, install.ErrChanged) || pace.Wait(ctx) != nil {
 			return err
 		}
 	}

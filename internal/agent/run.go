@@ -51,6 +51,7 @@ type Agent struct {
 	drifts  *drifts
 	every   intervals
 	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
+	opened  chan struct{} // capacity 1; filled when the target is opened: then the watch begins
 }
 
 // New returns an agent. It touches neither the target nor etcd.
@@ -59,12 +60,18 @@ func New(o Options) *Agent {
 		o.Beat = func() {}
 	}
 	a := &Agent{
-		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(), verify: make(chan struct{}, 1),
-		every: intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
+		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(driftSettle, firstDelay), verify: make(chan struct{}, 1),
+		opened: make(chan struct{}, 1),
+		every:  intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
 	}
-	a.watch = newWatch(o.Dir, a.diary.log)
-	a.applier.expect = a.watch.expect
+	a.watchFor(driftSettle)
 	return a
+}
+
+// watchFor makes the watch, which waits for so much quiet.
+func (a *Agent) watchFor(settle time.Duration) {
+	a.watch = newWatch(a.options.Dir, settle, a.options.Log.With("tenant", a.options.Tenant))
+	a.applier.expect = a.watch.expect
 }
 
 // Verify makes a running agent look at all of its target now, by content.
@@ -82,10 +89,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return a.options.Store.Follow(ctx, feed) })
 	g.Go(func() error {
-		_ = a.watch.Run(ctx) // It returns the context's error alone.
+		select {
+		case <-a.opened: // Before, there may be nothing to watch.
+			_ = a.watch.Run(ctx) // It returns the context's error alone.
+		case <-ctx.Done():
+		}
 		return nil
 	})
-	g.Go(func() error { return a.loop(ctx, feed) })
+	g.Go(func() error { return a.loop(store.Beating(ctx, a.options.Beat), feed) })
 	return g.Wait()
 }
 
@@ -352,6 +363,10 @@ func (a *Agent) openTarget() error {
 	a.dirty.all, a.current = true, false
 	a.watch.manage(target.State().Managed)
 	a.watch.Renew()
+	select {
+	case a.opened <- struct{}{}:
+	default:
+	}
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -19,6 +18,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/devetcd"
+	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 )
 
 // What makes a process of this test binary an etcd server.
@@ -57,14 +57,8 @@ type etcd struct {
 // newEtcd starts a server that ends with the test.
 func newEtcd(t testing.TB, dir string) *etcd {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	// RACE: another process may take the port before the server does; it ends then,
-	// and says so.
-	e := &etcd{dir: dir, address: l.Addr().String()}
-	if err := errors.Join(l.Close(), os.MkdirAll(dir, 0o700), e.start()); err != nil {
+	e := &etcd{dir: dir, address: devetcdtest.Address()}
+	if err := errors.Join(os.MkdirAll(dir, 0o700), e.start()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

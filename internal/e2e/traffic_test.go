@@ -107,7 +107,7 @@ func newRoute(t *testing.T, l *lab, tenant string, size int) *route {
 	}
 	r.content = []byte(configOf(r.rng, size))
 	r.replace()
-	if err := errors.Join(r.hosts[0].start("publish"), r.hosts[1].start("agent"), r.hosts[2].start("agent")); err != nil {
+	if err := errors.Join(r.hosts[0].start("publish"), r.hosts[1].start("agent"), r.hosts[2].start("agent", "--drift", "report")); err != nil {
 		t.Fatal(err)
 	}
 	r.await()
@@ -150,7 +150,8 @@ func (r *route) await() {
 	}
 }
 
-// damage turns a letter in the middle of a target's file.
+// damage turns a letter in the middle of a target's file, which stays so until the next
+// edit.
 func (r *route) damage() {
 	r.Helper()
 	f, err := os.OpenFile(filepath.Join(r.hosts[2].dir, hot), os.O_WRONLY, 0)

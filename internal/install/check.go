@@ -11,6 +11,8 @@ type Preview struct {
 	Pruned []string
 	// Kept are the paths whose present content would be put aside.
 	Kept []string
+	// Blocked are those of Plan.Again that could not be put right.
+	Blocked []ConflictPath
 	// Conflict is why the apply would be refused, nil if it would not.
 	Conflict *Conflict
 }
@@ -25,7 +27,7 @@ func (t *Target) Check(p Plan) (Preview, error) {
 	if err != nil {
 		return Preview{}, err
 	}
-	v := Preview{Left: append(append([]string(nil), t.State().Left...), w.pending.Leave...)}
+	v := Preview{Blocked: w.result.Blocked, Left: append(append([]string(nil), t.State().Left...), w.pending.Leave...)}
 	if w.conflict.Total > 0 {
 		v.Conflict = &w.conflict
 	}

@@ -125,10 +125,12 @@ func writeControl(dir, name string, b []byte) error {
 func (t *Target) Holds() (Holds, error) { return ReadHolds(t.o.Dir) }
 
 // Pin makes every agent stay at a generation until Resume; nil takes an earlier pin
-// back. Without a journal it does nothing and returns an error that wraps
-// journal.ErrNone.
+// back. Before first contact it makes the journal, which is at no position then.
 func (t *Target) Pin(h *Hold) error {
 	if h != nil {
+		if err := t.makeOwn(t.State().Meta); err != nil {
+			return err
+		}
 		return hold(t.o.Dir, pinName, *h)
 	}
 	if err := os.Remove(filepath.Join(ControlDir(t.o.Dir), pinName)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -36,6 +36,9 @@ type step struct {
 	// opened says that the step is there only to make a directory read-only again
 	// (see access).
 	opened bool
+	// replaceable says that found is in the way only for want of
+	// Options.ReplaceExisting.
+	replaceable bool
 	// again says that the path is put right if that can be, and does not change.
 	again bool
 }
@@ -68,6 +71,9 @@ func (w *work) look(c *cursor, s *step) error {
 	*s = decided
 	if why != "" {
 		w.conflict.add(s.Path, why)
+		if decided.replaceable {
+			w.conflict.Replaceable++
+		}
 	}
 	return nil
 }
@@ -123,7 +129,15 @@ func (w *work) write(dir int, name string, s step, there diff.Entry, replacing b
 		}
 		return s, "", nil
 	case s.Old.Kind == diff.None && !replacing:
-		return s, "a " + s.found.describe() + " that differs stands there", nil
+		why = "a " + s.found.describe() + " that differs stands there"
+		if there.Kind == diff.Directory {
+			in, err := w.foreign(dir, name, s.Path)
+			if in != "" || err != nil {
+				return s, why + ", and " + in, err
+			}
+		}
+		s.replaceable = true
+		return s, why, nil
 	case there.Kind == diff.Directory:
 		s.act = swap
 		in, err := w.foreign(dir, name, s.Path)

@@ -35,6 +35,10 @@ var (
 	// were being switched, so that they could not be. All others were, or, in tree
 	// mode, none. The next Apply deals with them, even one of the same plan.
 	ErrChanged = errors.New("the target was changed while it was written")
+	// ErrDenied is returned by Apply when the kernel denied (EPERM) some paths at the
+	// last moment. All others were switched. The next Apply deals with them, even one of
+	// the same plan.
+	ErrDenied = errors.New("all but some paths were switched")
 )
 
 // errNotDurable marks an error of fsync or syncfs while staging.
@@ -50,6 +54,8 @@ type Conflict struct {
 	Paths []ConflictPath
 	// Total is how many there are in all.
 	Total int
+	// Replaceable is how many of them Options.ReplaceExisting would replace.
+	Replaceable int
 	// FirstContact says that the target was met for the first time, or with another
 	// selection.
 	FirstContact bool

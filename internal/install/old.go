@@ -122,6 +122,9 @@ func (t *Target) findOlds() error {
 	}
 	slices.Sort(list)
 	t.olds = nil
+	for _, name := range probes() {
+		_ = unix.Unlinkat(int(t.side.Fd()), name, unix.AT_REMOVEDIR) // Of one that was killed; else there is none.
+	}
 	for _, name := range list {
 		o := &oldTree{name: name}
 		rest, isOld := strings.CutPrefix(name, oldPrefix)

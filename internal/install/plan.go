@@ -36,7 +36,9 @@ type work struct {
 	kept      *keeper
 	// suspect are the paths that could not be switched because of others' changes.
 	suspect []string
-	result  Result
+	// denied is why the first of them that the kernel denied could not be.
+	denied error
+	result Result
 }
 
 // plan compares p with the journal and with the disk. It writes nothing. If there is
@@ -68,15 +70,15 @@ func (t *Target) plan(p Plan) (*work, error) {
 			}
 		}
 	}
+	if w.conflict.Total == 0 && !w.exchange {
+		if err := w.access(c); err != nil {
+			return nil, err
+		}
+	}
 	if w.conflict.Total > 0 {
 		slices.SortFunc(w.conflict.Paths, func(a, b ConflictPath) int { return diff.ComparePaths(a.Path, b.Path) })
 		w.conflict.FirstContact = w.first
 		return w, nil
-	}
-	if !w.exchange {
-		if err := w.access(c); err != nil {
-			return nil, err
-		}
 	}
 	w.settle()
 	w.idle = w.unmoved && len(w.steps) == 0
@@ -258,6 +260,11 @@ func (w *work) access(c *cursor) error {
 	for _, s := range slices.Clone(w.steps) {
 		if err := w.accessTo(c, s); err != nil {
 			return err
+		}
+		if s.acts() {
+			if why := forbidden(c, s); why != "" {
+				w.conflict.add(s.Path, why)
+			}
 		}
 		parent := diff.Parent(s.Path)
 		if !s.acts() || s.act == attributes || seen[parent] {

@@ -34,6 +34,9 @@ func (t *Target) Prune(ctx context.Context) (Result, error) {
 	if err := w.access(c); err != nil {
 		return Result{}, err
 	}
+	if w.conflict.Total > 0 {
+		return Result{}, &w.conflict
+	}
 	w.settle()
 	err := w.run(ctx, noContents{})
 	return w.result, err

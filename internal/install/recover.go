@@ -54,7 +54,7 @@ func (t *Target) recover() error {
 		return err
 	}
 	err = w.complete(true)
-	if err != nil && !errors.Is(err, ErrChanged) {
+	if err != nil && !errors.Is(err, ErrChanged) && !errors.Is(err, ErrDenied) {
 		return err
 	}
 	log := t.o.Log.With("path", t.o.Dir, "generation", w.pending.Position.Generation,

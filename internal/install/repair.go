@@ -3,8 +3,6 @@ package install
 import (
 	"context"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
@@ -43,7 +41,7 @@ func (w *work) lookAgain(c *cursor, s *step) error {
 	} else if w.conflict.Total > before.Total {
 		why = w.conflict.Paths[len(w.conflict.Paths)-1].Why
 	} else if s.acts() {
-		why = immutable(c, s)
+		why = forbidden(c, *s)
 	}
 	w.conflict = before
 	if why != "" {
@@ -51,22 +49,4 @@ func (w *work) lookAgain(c *cursor, s *step) error {
 		w.result.Blocked = append(w.result.Blocked, ConflictPath{Path: s.Path, Why: why})
 	}
 	return nil
-}
-
-// immutable says what keeps even root from replacing a path: chattr(1). An apply that
-// met it halfway could not be completed.
-func immutable(c *cursor, s *step) string {
-	dir, name, err := c.at(s.Path)
-	if err != nil {
-		return ""
-	}
-	const fixed = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
-	var st unix.Statx_t
-	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE, &st); err == nil && st.Attributes&fixed != 0 {
-		return "it is immutable or append-only; take that back with chattr -i -a"
-	}
-	if err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE, &st); err == nil && st.Attributes&fixed != 0 {
-		return "its directory is immutable or append-only; take that back with chattr -i -a"
-	}
-	return ""
 }

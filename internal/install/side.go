@@ -193,10 +193,13 @@ func (t *Target) makeSide() error {
 	return t.syncParent()
 }
 
+// probes are the names of the directories that probe makes in the sibling.
+func probes() [2]string { return [2]string{"probe-a", "probe-b"} }
+
 // probe exchanges two directories.
 func (t *Target) probe() error {
 	side := int(t.side.Fd())
-	pair := [2]string{"probe-a", "probe-b"}
+	pair := probes()
 	var err error
 	for _, name := range pair {
 		if made := unix.Mkdirat(side, name, 0o700); made != nil && !errors.Is(made, unix.EEXIST) {

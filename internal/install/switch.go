@@ -73,6 +73,9 @@ func (w *work) complete(recovering bool) error {
 	t.crash("after-at")
 	w.tally()
 	t.sweep(w.kept, false)
+	if w.denied != nil {
+		return fmt.Errorf("%w: %w", ErrDenied, w.denied)
+	}
 	if len(w.suspect) > 0 {
 		return fmt.Errorf("%w: %d paths, such as %q; the next apply sees to them", ErrChanged, len(w.suspect), w.suspect[0])
 	}
@@ -85,6 +88,8 @@ type switcher struct {
 	at    *cursor
 	stage int
 	count int
+	// denied is why the first path that ceases to be could not be deleted.
+	denied error
 }
 
 // switchAll switches every path: directories, parents first; files and symlinks;
@@ -124,10 +129,10 @@ func (w *work) switchAll() error {
 			}
 		}
 	}
-	return s.correct()
+	return errors.Join(s.denied, s.correct())
 }
 
-// do switches the path of one step.
+// do switches the path of one step. One that is denied does not keep the others from it.
 func (s *switcher) do(i int) error {
 	s.w.t.o.Beat()
 	st := &s.w.steps[i]
@@ -136,6 +141,10 @@ func (s *switcher) do(i int) error {
 	for range maxRaces {
 		err := s.try(i, st)
 		if err == nil {
+			return nil
+		}
+		if errors.Is(err, unix.EPERM) {
+			s.deny(st, s.w.t.fault("switch", st.Path, err))
 			return nil
 		}
 		if !errors.Is(err, errRaced) {
@@ -157,6 +166,23 @@ func (s *switcher) do(i int) error {
 		s.w.suspect = append(s.w.suspect, st.Path)
 	}
 	return nil
+}
+
+// deny notes a path that the kernel does not let be switched, which did not show before.
+// The next apply sees to it. What is to be deleted it would not know of, so that this one
+// is not complete until it is.
+func (s *switcher) deny(st *step, err error) {
+	if st.Deleted() {
+		if s.denied == nil {
+			s.denied = err
+		}
+		return
+	}
+	st.act = nothing
+	s.w.suspect = append(s.w.suspect, st.Path)
+	if s.w.denied == nil {
+		s.w.denied = err
+	}
 }
 
 // redecide looks again at a path that others changed, and keeps what has to be.

@@ -237,7 +237,7 @@ func (t *Target) State() journal.State {
 //
 // The error wraps ErrGone, ErrForeignTenant, ErrOlder, ErrNested,
 // ErrOtherFileSystem or is a *Conflict: nothing was written then. With ErrChanged
-// all but a few paths were. After any other error, say ENOSPC, the paths are each
+// or ErrDenied all but a few paths were. After any other error, say ENOSPC, the paths are each
 // old or new, and the next Apply or Open completes them first; Apply may be called
 // again. Once the journal knows what the target becomes, ctx is not heeded.
 func (t *Target) Apply(ctx context.Context, p Plan, c Contents) (Result, error) {

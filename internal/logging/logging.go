@@ -27,7 +27,7 @@ func New(w io.Writer, level, format string) (hclog.Logger, error) {
 	case "text":
 		o.Color = hclog.AutoColor
 	case "auto", "":
-		o.JSONFormat = !Terminal(w)
+		o.JSONFormat = !terminal(w)
 		o.Color = hclog.AutoColor
 	default:
 		return nil, fmt.Errorf("log format %q: use text, json or auto", format)
@@ -35,8 +35,8 @@ func New(w io.Writer, level, format string) (hclog.Logger, error) {
 	return hclog.New(o), nil
 }
 
-// Terminal reports whether w is a terminal, or another character device.
-func Terminal(w io.Writer) bool {
+// terminal reports whether w is a terminal, or another character device.
+func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
 	if !ok {
 		return false

@@ -3,6 +3,7 @@
 package publisher_test
 
 import (
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -40,4 +41,32 @@ func TestUnwatchedDirectoriesArePublished(t *testing.T) {
 	p.write("a/b/new/f", "two")
 	p.await(map[string]string{"a": "", "a/b": "", "a/b/f": "two", "a/b/new": "", "a/b/new/f": "two", "c": "", "c/d": "", "c/d/f": "two"})
 	t.Logf("three edits were published within %v", time.Since(begin))
+}
+
+func TestPolledEditsAreOneChangesetOnceQuiet(t *testing.T) {
+	if !inUserNamespace(t) {
+		return
+	}
+	if err := os.WriteFile("/proc/sys/user/max_inotify_watches", []byte("1"), 0); err != nil {
+		t.Skipf("limiting watches is not permitted: %v", err)
+	}
+	p := newPlace(t)
+	p.options.Settle, p.options.MaxDelay = time.Second, 30*time.Second
+	want := map[string]string{"a": ""}
+	edit := func(i int) {
+		path := fmt.Sprint("a/", i)
+		want[path] = "one"
+		p.write(path, "one")
+	}
+	edit(0)
+	p.run(p.options)
+	p.await(want)
+	awaitReport(t, p.options.StateDir, "live")
+	for i := range 15 {
+		edit(i + 1)
+		time.Sleep(200 * time.Millisecond) // The polls are a second apart.
+	}
+	if v := p.await(want); v.Position().Generation != 2 {
+		t.Errorf("the edits are generations 2 to %d", v.Position().Generation)
+	}
 }

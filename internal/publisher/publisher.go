@@ -28,8 +28,10 @@ type Publisher struct {
 	stood diff.Position
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
-	// scanned is the directory as it was found last.
+	// scanned is the directory as it was found last, and polled what of that has still
+	// to settle.
 	scanned diff.Tree
+	polled  settling
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -85,13 +87,14 @@ var errBusy = errors.New("a busy file exists")
 type outcome struct {
 	scanned  bool
 	scanning time.Duration // what the scan took
+	settling time.Duration // for how long what a poll found has still to be quiet; then nothing was decided
 	held     []scan.Held
 	commit   *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
-// the directories to look at, nil for all.
-func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
+// the directories to look at, nil for all; poll tells that no event asked for some of them.
+func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome, error) {
 	begin := time.Now()
 	if err := p.busy(); err != nil {
 		return outcome{}, err
@@ -101,8 +104,14 @@ func (p *Publisher) step(ctx context.Context, dirs []string) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
+	news := found.Tree.Digest() != p.scanned.Digest()
 	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
+	if poll {
+		if out.settling = p.polled.wait(news, p.options.Settle, p.options.MaxDelay); out.settling > 0 {
+			return out, nil
+		}
+	}
 	if p.root == nil {
 		p.root = &found.Root
 	}

@@ -63,7 +63,7 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 		return nil, err
 	}
 	p.view = view
-	out, err := p.step(ctx, nil)
+	out, err := p.step(ctx, nil, false)
 	if err != nil || p.push.DryRun {
 		return out.commit, err
 	}

@@ -64,7 +64,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
 		}
-		return d.loop(ctx)
+		return d.loop(store.Beating(ctx, o.Beat))
 	})
 	return g.Wait()
 }
@@ -187,7 +187,10 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
-	out, err := d.step(ctx, d.dirs())
+	out, err := d.step(ctx, d.dirs(), d.dirty.Poll)
+	if out.settling > 0 {
+		return out.settling
+	}
 	if out.scanned {
 		if d.dirty.Poll {
 			d.watcher.Polled(out.scanning)

@@ -65,12 +65,11 @@ func newBreaker() *breaker { return &breaker{probe: make(chan struct{}, 1)} }
 // from an etcd that works.
 func (b *breaker) do(ctx context.Context, fn func() (reached bool, err error)) error {
 	if b.open() {
-		select {
-		case b.probe <- struct{}{}:
-			defer func() { <-b.probe }()
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := turn(ctx, b.probe); err != nil {
+			return err
 		}
+		defer func() { <-b.probe }()
+		beat(ctx)
 	}
 	begin := time.Now()
 	reached, err := fn()

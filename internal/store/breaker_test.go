@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,6 +178,30 @@ func TestBreaker(t *testing.T) {
 			if err := <-c.ended; err != nil {
 				t.Error(err)
 			}
+		})
+	})
+	t.Run("a call that waits beats", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBreaker()
+			b.fail(t, breakAfter)
+			c := newCalls(b)
+			c.start(t.Context(), 1)
+			var last atomic.Pointer[time.Time]
+			beat := func() {
+				now := time.Now()
+				last.Store(&now)
+			}
+			beat()
+			c.start(Beating(t.Context(), beat), 1)
+			for range 60 {
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if since := time.Since(*last.Load()); since > 2*beatEvery {
+					t.Fatalf("no beat for %v", since)
+				}
+			}
+			c.release <- nil
+			c.release <- nil
 		})
 	})
 	t.Run("tells since when calls fail, and with what", func(t *testing.T) {

@@ -43,6 +43,8 @@ type Client struct {
 	breaker *breaker
 	oldest  map[int]int // supported patches, see Outdated
 
+	connecting chan struct{} // capacity 1: held by the one call that makes the connection; never closed
+
 	mu      sync.Mutex       // guards what follows
 	etcd    *clientv3.Client // made by the first call
 	version string           // of the server that was asked last
@@ -51,7 +53,7 @@ type Client struct {
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest()}
+	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), connecting: make(chan struct{}, 1)}
 }
 
 // Close ends the connection.
@@ -82,22 +84,37 @@ func (c *Client) Failing() (since time.Time, err error) {
 
 // connect returns the connection, which it makes when first needed: with a user
 // name, making it asks etcd for a token and so fails while etcd is away.
-func (c *Client) connect() (*clientv3.Client, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.etcd != nil {
-		return c.etcd, nil
+func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
+	if etcd := c.connected(); etcd != nil {
+		return etcd, nil
+	}
+	if err := turn(ctx, c.connecting); err != nil {
+		return nil, err
+	}
+	defer func() { <-c.connecting }()
+	if etcd := c.connected(); etcd != nil {
+		return etcd, nil // by the call that was waited for
 	}
 	etcdConfig, err := c.etcdConfig()
 	if err != nil {
 		return nil, err
 	}
+	beat(ctx)
 	etcd, err := clientv3.New(etcdConfig)
 	if err != nil {
 		return nil, classify("connect to "+c.Endpoints(), false, err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.etcd = etcd
 	return etcd, nil
+}
+
+// connected returns the connection, nil if there is none.
+func (c *Client) connected() *clientv3.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.etcd
 }
 
 func (c *Client) etcdConfig() (clientv3.Config, error) {
@@ -147,8 +164,9 @@ func (c *Client) tls() (*tls.Config, error) {
 // call makes one call to etcd with a deadline of its own. The error wraps one of
 // the sentinels that tell what became of it.
 func (c *Client) call(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
+	beat(ctx)
 	err := c.breaker.do(ctx, func() (bool, error) {
-		etcd, err := c.connect()
+		etcd, err := c.connect(ctx)
 		if err != nil {
 			return !errors.Is(err, ErrUnreachable), err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -20,6 +21,9 @@ const (
 	txnBytes = 1 << 20
 	// txnPacks is how many packs go into one Txn. etcd takes 128 operations.
 	txnPacks = 64
+	// txnChecks is for how many Txns of packs the commit asks whether they are still in
+	// effect. etcd takes 128 comparisons.
+	txnChecks = 120
 	// txnsInFlight is how many Txns of packs are under way at a time.
 	txnsInFlight = 3
 	// commitPatience is how long a commit is sent again and read back.
@@ -38,6 +42,9 @@ type Draft struct {
 	batch      []codec.Pack // not sent yet
 	batchBytes int
 	staged     map[diff.Hash]bool
+
+	mu  sync.Mutex     // guards what follows
+	put []clientv3.Cmp // for each Txn of packs, that what it put is still there
 }
 
 // NewDraft begins a commit on top of base, which is nil if there is no head. Commit
@@ -71,30 +78,50 @@ func (d *Draft) flush() {
 	if len(batch) == 0 {
 		return
 	}
-	d.group.Go(func() error { return d.store.putPacks(d.ctx, batch) })
+	d.group.Go(func() error {
+		revision, err := d.store.putPacks(d.ctx, batch)
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.put = append(d.put, clientv3.Compare(clientv3.ModRevision(d.store.keys.pack(batch[0].Ref.Hash)), ">", revision-1))
+		return err
+	})
 }
 
-// putPacks puts packs until it is done or etcd refuses. Packs are named by their
-// content, so that putting one twice does no harm.
-func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) error {
+// stillThere returns the comparisons that fail if etcd was taken back to before the
+// draft's packs were put: it may have the same head then. The group has ended.
+//
+// RACE: packs that were put before the last txnChecks MiB are not asked for. An etcd that
+// is taken back while more than that is staged, to the very head, is left with a
+// commit that lacks packs: agents keep their files and say what is missing.
+func (d *Draft) stillThere() []clientv3.Cmp {
+	return d.put[max(0, len(d.put)-txnChecks):]
+}
+
+// putPacks puts packs until it is done or etcd refuses, and returns the revision. Packs
+// are named by their content, so that putting one twice does no harm.
+func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error) {
 	var pace Backoff
 	for tries := 1; ; tries++ {
+		var revision int64
 		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
-			_, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+			if err == nil {
+				revision = resp.Header.Revision
+			}
 			return err
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
 		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
 			if errors.Is(err, rpctypes.ErrNoSpace) {
-				return errNoSpace
+				return 0, errNoSpace
 			}
 			if errors.Is(err, ErrAmbiguous) {
 				err = fmt.Errorf("%w: %w", ErrUnreachable, err)
 			}
-			return err
+			return revision, err
 		}
 		if err := pace.Wait(ctx); err != nil {
-			return err
+			return 0, err
 		}
 	}
 }
@@ -119,7 +146,8 @@ func (d *Draft) Discard() {
 // returns the record's head, whatever is on top of it by now, once the outcome is
 // known, or gives up after commitPatience.
 //
-// It returns an error that wraps ErrLostRace if the head is another position by now,
+// It returns an error that wraps ErrLostRace if the head is another position by now or
+// etcd was taken back to before the packs were staged,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
 // away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
 // head could no longer be understood, with the outcome unknown. Then the head tells,
@@ -140,11 +168,11 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return d.store.commit(ctx, d.base, record, data, batch)
+	return d.store.commit(ctx, d.base, record, data, batch, d.stillThere())
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack) (*Head, error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (*Head, error) {
 	var pace Backoff
 	until := time.Now().Add(commitPatience)
 	for {
@@ -152,7 +180,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		if err != nil {
 			return nil, err
 		}
-		err = s.sendCommit(ctx, base, head, data, packs)
+		err = s.sendCommit(ctx, base, head, data, packs, staged)
 		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
 			return head, err
 		}
@@ -167,6 +195,8 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return head, nil // another's commit is on top of it
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
+		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
+			return nil, fmt.Errorf("%w: what was staged is no longer there", ErrLostRace)
 		case errors.Is(err, rpctypes.ErrNoSpace):
 			return nil, errNoSpace
 		case time.Now().After(until):
@@ -211,10 +241,10 @@ func (s *Store) nextHead(base *Head, r *codec.Record) (*Head, error) {
 }
 
 // sendCommit sends the Txn once.
-func (s *Store) sendCommit(ctx context.Context, base, next *Head, data []byte, packs []codec.Pack) (err error) {
+func (s *Store) sendCommit(ctx context.Context, base, next *Head, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (err error) {
 	ops := append(s.putOps(packs), clientv3.OpPut(s.keys.log(next.Position.Generation), string(data)),
 		clientv3.OpPut(s.keys.head(), string(next.raw)))
-	next.modRevision, err = s.swap(ctx, "commit", s.headIs(base), ops)
+	next.modRevision, err = s.swap(ctx, "commit", s.headIs(base), ops, staged...)
 	return err
 }
 

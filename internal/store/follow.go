@@ -174,7 +174,7 @@ func (s *Store) followOnce(ctx context.Context, f *Feed, failing *logging.Episod
 	if err != nil {
 		return false, err
 	}
-	etcd, err := s.client.connect()
+	etcd, err := s.client.connect(ctx)
 	if err != nil {
 		return false, err
 	}

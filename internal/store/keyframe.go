@@ -115,7 +115,7 @@ type Keyframe struct {
 	ref      codec.KeyframeRef
 	tenant   diff.TenantID
 	founding uint64
-	fence    clientv3.Cmp
+	packs    []clientv3.Cmp // that all its packs are still there
 }
 
 // StageKeyframe stages a keyframe of the view's head. Contents that lie whole in packs
@@ -143,13 +143,14 @@ func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Has
 	if err != nil {
 		return nil, err
 	}
-	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, fence: fence}, nil
+	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, packs: append(draft.stillThere(), fence)}, nil
 }
 
 // PublishKeyframe replaces the head by one that names the keyframe, at the same
 // position. Commits may have been made since it was staged; the caller knows that they
 // follow from its position. It returns ErrLostRace if the history began anew meanwhile,
-// or if head is no longer the head: the staged packs are garbage then.
+// if head is no longer the head, or if packs were removed or etcd was taken back: the
+// staged packs are garbage then.
 func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*Head, error) {
 	if head == nil || head.Position.Tenant != k.tenant || head.Founding != k.founding ||
 		head.Position.Generation < k.ref.Generation || head.Keyframe.Generation >= k.ref.Generation {
@@ -161,7 +162,7 @@ func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*
 	if err != nil {
 		return nil, err
 	}
-	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, k.fence)
+	revision, err := s.swap(ctx, "publish keyframe", s.headIs(head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, k.packs...)
 	if err != nil {
 		return nil, err
 	}

@@ -412,7 +412,7 @@ func TestManyPatchedContentsThatShareBases(t *testing.T) {
 
 func TestPatchOfTheLargestFile(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes long: left out with -short")
+		t.Skip("takes long, above all under the race detector: left out with -short")
 	}
 	f := newFixture(t)
 	one := text(codec.MaxFileSize-100, 1)

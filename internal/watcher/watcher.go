@@ -14,8 +14,8 @@
 //
 // Caveats. Not reported by inotify, hence left to the consumer's periodic scan:
 // writes through mmap, writes through a hard link outside the directory, mounts
-// made or undone below the root. What is polled does not wait for quiet. Closing
-// a file that was open for writing raises no event here: fsnotify 1.10.1 has
+// made or undone below the root. A poll waits for no quiet: that is the consumer's
+// too. Closing a file that was open for writing raises no event here: fsnotify 1.10.1 has
 // IN_CLOSE_WRITE but does not export it. A directory that a bind mount shows at
 // two paths below the root is reported at one of them only.
 package watcher
