@@ -7,6 +7,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -48,7 +49,8 @@ func exitCode(err error) int {
 		return exitUsage
 	case errors.As(err, &wrongConfig), errors.As(err, &faults):
 		return exitConfig
-	case errors.Is(err, publisher.ErrRefused), errors.Is(err, agent.ErrRefused), errors.Is(err, errDiffers):
+	case errors.Is(err, publisher.ErrRefused), errors.Is(err, agent.ErrRefused), errors.Is(err, install.ErrLocked),
+		errors.Is(err, errDiffers):
 		return exitRefused
 	case errors.Is(err, publisher.ErrConflict), errors.Is(err, store.ErrLostRace):
 		return exitConflict
