@@ -85,8 +85,7 @@ func (t *Target) Accepted() (*diff.Position, error) {
 
 // Unaccept takes back what Accept allowed.
 func (t *Target) Unaccept() error {
-	err := os.Remove(filepath.Join(ControlDir(t.o.Dir), acceptName))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := t.removeControl(acceptName); err != nil {
 		return fmt.Errorf("take back what was accepted: %w", err)
 	}
 	return nil

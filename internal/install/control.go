@@ -57,12 +57,16 @@ func Resume(dir string) (Holds, error) {
 		return Holds{}, err
 	}
 	held, _ := ReadHolds(dir) // One that cannot be read goes all the same.
+	root, err := openRealRoot(ControlDir(dir))
+	if err != nil {
+		return held, fmt.Errorf("resume: %w", err)
+	}
 	for _, name := range []string{pauseName, pinName} {
-		if err := os.Remove(filepath.Join(ControlDir(dir), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return held, fmt.Errorf("resume: %w", err)
+		if removed := root.Remove(name); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = errors.Join(err, fmt.Errorf("resume: %w", removed))
 		}
 	}
-	return held, nil
+	return held, errors.Join(err, root.Close())
 }
 
 // ReadHolds returns what the target at dir is held by. It needs no lock; no target has
@@ -111,7 +115,7 @@ func installed(dir string) error {
 }
 
 func writeControl(dir, name string, b []byte) error {
-	root, err := os.OpenRoot(ControlDir(dir))
+	root, err := openRealRoot(ControlDir(dir))
 	if err == nil {
 		err = errors.Join(writeDurably(root, name, b), root.Close())
 	}
@@ -133,8 +137,19 @@ func (t *Target) Pin(h *Hold) error {
 		}
 		return hold(t.o.Dir, pinName, *h)
 	}
-	if err := os.Remove(filepath.Join(ControlDir(t.o.Dir), pinName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := t.removeControl(pinName); err != nil {
 		return fmt.Errorf("take the pin back: %w", err)
+	}
+	return nil
+}
+
+// removeControl removes a control file where there is one.
+func (t *Target) removeControl(name string) error {
+	if t.side == nil {
+		return nil
+	}
+	if err := t.sideRoot.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

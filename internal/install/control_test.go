@@ -2,12 +2,14 @@ package install
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
@@ -132,4 +134,32 @@ func TestPeek_changesNothingBesideAnAgent(t *testing.T) {
 	mustLook(t, dir, published)
 	mustOpen(t, options(dir)) // It holds no lock, and left what was interrupted.
 	mustLook(t, dir, after)
+}
+
+// Who owns the target may put a symlink in the place of .confsyncd: what that leads to is
+// never touched.
+func TestControl_followsNoSymlink(t *testing.T) {
+	for name, act := range map[string]func(dir string) error{
+		"forget": func(dir string) error { _, err := Forget(dir); return err },
+		"pause":  func(dir string) error { return Pause(dir, Hold{By: "bob"}) },
+		"resume": func(dir string) error { _, err := Resume(dir); return err },
+		"accept": func(dir string) error { return Accept(dir, position(1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir, other := newDir(t), newDir(t)
+			target := mustOpen(t, options(other))
+			mustApply(t, target, 1, published)
+			do(t, target.Pin(&Hold{By: "bob", Generation: 1}))
+			do(t, target.Close())
+			own := filepath.Join(other, diff.OwnName)
+			before := look(t, own)
+			do(t, os.Symlink(own, filepath.Join(dir, diff.OwnName)))
+			if err := act(dir); err == nil {
+				t.Error("no error")
+			}
+			if now := look(t, own); !maps.Equal(before, now) {
+				t.Errorf("%q, before %q", now, before)
+			}
+		})
+	}
 }

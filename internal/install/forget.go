@@ -50,16 +50,16 @@ func Forget(dir string) (Forgotten, error) {
 // clear empties one of confsyncd's own directories but for kept files, and removes it if
 // nothing is left.
 func (f *Forgotten) clear(own string) error {
-	entries, err := os.ReadDir(own)
+	root, err := openRealRoot(own)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(own)
+	entries, err := fs.ReadDir(root.FS(), ".")
 	if err != nil {
-		return err
+		return errors.Join(err, root.Close())
 	}
 	kept := false
 	for _, e := range entries {

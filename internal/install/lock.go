@@ -18,24 +18,31 @@ func makeDir(o Options) error {
 	if _, err := os.Lstat(o.Dir); !errors.Is(err, fs.ErrNotExist) {
 		return nil // Whatever else is the matter, opening it says so.
 	}
-	if err := os.Mkdir(o.Dir, 0o755); err != nil {
-		return fmt.Errorf("make the target: %w; its parent must exist and be writable", err)
-	}
-	o.Log.Info("made the target's directory", "path", o.Dir)
-	d, err := os.Open(o.Dir)
-	if err != nil {
-		return fmt.Errorf("make the target: %w", err)
-	}
-	// The umask had a say in the mode.
-	err = errors.Join(d.Chown(o.UID, o.GID), d.Chmod(0o755), d.Sync(), d.Close())
-	if err != nil {
-		return fmt.Errorf("make the target: %w", err)
-	}
 	parent, err := os.Open(filepath.Dir(o.Dir))
 	if err != nil {
-		return fmt.Errorf("make the target: %w", err)
+		return fmt.Errorf("make the target: %w; its parent must exist", err)
 	}
-	return errors.Join(parent.Sync(), parent.Close())
+	return errors.Join(makeDirIn(parent, o), parent.Close())
+}
+
+// makeDirIn makes the target's directory in its parent, and gives away none that somebody
+// puts in its place by a symlink.
+func makeDirIn(parent *os.File, o Options) error {
+	at, name := int(parent.Fd()), filepath.Base(o.Dir)
+	if err := unix.Mkdirat(at, name, 0o755); err != nil {
+		return fmt.Errorf("make the target %q: %w; its parent must exist and be writable", o.Dir, err)
+	}
+	o.Log.Info("made the target's directory", "path", o.Dir)
+	d, err := openFile(at, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return fmt.Errorf("make the target %q: %w", o.Dir, err)
+	}
+	// The umask had a say in the mode.
+	err = errors.Join(d.Chown(o.UID, o.GID), d.Chmod(0o755), d.Sync(), d.Close(), parent.Sync())
+	if err != nil {
+		return fmt.Errorf("make the target %q: %w", o.Dir, err)
+	}
+	return nil
 }
 
 // lock opens the target's directory and locks it. The lock goes with the

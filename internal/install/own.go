@@ -61,6 +61,22 @@ func (t *Target) adoptOwn(own *os.File) error {
 	return nil
 }
 
+// openRealRoot opens the directory at path as a root. Its last component is no symlink,
+// which whoever may write beside it could have planted. Errors: ENOENT; ENOTDIR or ELOOP
+// if no directory is there.
+func openRealRoot(path string) (*os.Root, error) {
+	d, err := openFile(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	defer func() { _ = d.Close() }()
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return nil, fmt.Errorf("open %q: %w", path, err)
+	}
+	return openRoot(path, &st)
+}
+
 // openRoot opens path as a root, and makes sure that it is the directory st.
 func openRoot(path string, st *unix.Stat_t) (*os.Root, error) {
 	root, err := os.OpenRoot(path)

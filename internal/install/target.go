@@ -305,7 +305,7 @@ func (t *Target) Close() error {
 // interrupted. The error wraps journal.ErrNone, ErrDamaged or ErrNewer.
 func ReadState(dir string) (journal.State, *journal.Pending, error) {
 	path := filepath.Join(dir, diff.OwnName)
-	own, err := os.OpenRoot(path)
+	own, err := openRealRoot(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return journal.State{}, nil, fmt.Errorf("%w: %q", journal.ErrNone, path)
 	}
