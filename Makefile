@@ -33,8 +33,10 @@ race: ## tests with the race detector, but for those of one goroutine or of proc
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	.ci/fuzz $(FUZZTIME)
 
+# Its lock lies in TMPDIR: other checkouts and users have their own.
 lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml
-	GOLANGCI_LINT_CACHE=$(CURDIR)/tmp/lint $(LINT) run ./...
+	mkdir -p tmp
+	TMPDIR=$(CURDIR)/tmp GOLANGCI_LINT_CACHE=$(CURDIR)/tmp/lint $(LINT) run ./...
 
 replay: build bin/replay bin/etcd bin/etcdctl ## replay REPO, a git repository or bundle: [FROM= TO= MODE=]
 	bin/replay -repo '$(REPO)' -from '$(FROM)' -to '$(TO)' -mode '$(MODE)'

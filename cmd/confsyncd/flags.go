@@ -105,7 +105,7 @@ func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
 	o.flag("symlinks", "preserve or refuse (default preserve)", func(s *source) value { return into(&s.Symlinks, "word", text) })
 	o.flag("file-mode", "git: files are 0644 or 0755 by the owner's x, whatever the umask was (default as found)", func(s *source) value { return into(&s.FileMode, "word", text) })
 	o.flag("max-file-size", "hold back larger files (default 16MiB)", func(s *source) value { return into(&s.MaxFileSize, "size", config.ParseSize) })
-	o.flag("max-delete", "hold if more of the tree is gone at once (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
+	o.flag("max-delete", "hold if more of the tree is gone at once; below 20 files: all of it (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
 	return o
 }
 

@@ -60,7 +60,8 @@ refuses, 1 if what lies in etcd is damaged.
 
 What others changed in the target is put right too, and kept, also where it is at
 the head already; with --drift report it is only listed. What cannot be put right is
-named: then the exit code is 5.
+named: then the exit code is 5. An agent that works on the target must be stopped
+first.
 
 --generation N applies generation N, be it older or newer than what is there, and
 pins the target to it: agents leave it there until "confsyncd resume DIR".

@@ -30,10 +30,9 @@ const shown = 20
 // drifts knows what has drifted, and when each path is to be put right. It is for one
 // goroutine.
 type drifts struct {
-	settle time.Duration // how long a path must have been quiet
-	first  time.Duration // the delay before the second repair in a row
-	open   map[string]*drift
-	past   map[string]*past
+	first time.Duration // the delay before the second repair in a row
+	open  map[string]*drift
+	past  map[string]*past
 }
 
 // drift is a path that is not as it should be.
@@ -52,8 +51,8 @@ type past struct {
 	alarm   bool
 }
 
-func newDrifts(settle, first time.Duration) *drifts {
-	return &drifts{settle: settle, first: first, open: map[string]*drift{}, past: map[string]*past{}}
+func newDrifts(first time.Duration) *drifts {
+	return &drifts{first: first, open: map[string]*drift{}, past: map[string]*past{}}
 }
 
 // update takes what a look has found, which is all that there is. It returns what was
@@ -96,7 +95,7 @@ func (s *drifts) due(d *drift, now time.Time) (at time.Time, ok bool) {
 		return now.Add(busyAgain), true
 	}
 	at = d.found
-	if quiet := d.Changed.Add(s.settle); quiet.After(at) {
+	if quiet := d.Changed.Add(driftSettle); quiet.After(at) {
 		at = quiet
 	}
 	if latest := d.found.Add(driftUnrest); at.After(latest) {

@@ -31,7 +31,7 @@ func ready(s *drifts, now time.Time) []string {
 }
 
 func TestDrifts_waitLongerWithEachRepairInARow(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	now := start
 	var waits []time.Duration
 	alarms := 0
@@ -67,7 +67,7 @@ func TestDrifts_waitLongerWithEachRepairInARow(t *testing.T) {
 }
 
 func TestDrifts_forgetARowAfterAMinute(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	s.update(drifted("a"), start)
 	s.tried("a", "", start)
 	s.update(drifted("a"), at(61*time.Second))
@@ -80,7 +80,7 @@ func TestDrifts_forgetARowAfterAMinute(t *testing.T) {
 }
 
 func TestDrifts_raiseAnAlarmForASlowFight(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	for i := range 10 {
 		now := at(time.Duration(i) * 2 * time.Minute)
 		s.update(drifted("a"), now)
@@ -91,7 +91,7 @@ func TestDrifts_raiseAnAlarmForASlowFight(t *testing.T) {
 }
 
 func TestDrifts_waitForQuietButNotForever(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	d := drifted("a")
 	for i := range 30 {
 		now := at(time.Duration(i) * 100 * time.Millisecond)
@@ -101,7 +101,7 @@ func TestDrifts_waitForQuietButNotForever(t *testing.T) {
 			t.Errorf("after %v: ready %v", now.Sub(start), got)
 		}
 	}
-	s = newDrifts(driftSettle, firstDelay)
+	s = newDrifts(firstDelay)
 	d[0].Changed = start
 	s.update(d, at(50*time.Millisecond))
 	if _, wait := s.ready(at(50 * time.Millisecond)); wait != 150*time.Millisecond {
@@ -110,7 +110,7 @@ func TestDrifts_waitForQuietButNotForever(t *testing.T) {
 }
 
 func TestDrifts_neverTouchWhatIsBusyOrHidden(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	d := drifted("busy", "hidden", "unreadable", "z")
 	d[0].Busy = true
 	d[1].What, d[2].What = install.Mounted, install.Unreadable
@@ -127,7 +127,7 @@ func TestDrifts_neverTouchWhatIsBusyOrHidden(t *testing.T) {
 }
 
 func TestDrifts_waitBelowADirectoryThatWaits(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	s.update(drifted("d"), start)
 	s.tried("d", "", start)
 	s.update(drifted("d", "d/e", "d/e/f", "e"), at(time.Second))
@@ -140,7 +140,7 @@ func TestDrifts_waitBelowADirectoryThatWaits(t *testing.T) {
 }
 
 func TestDrifts_tryAgainWhenWhatWasInTheWayIsGone(t *testing.T) {
-	s := newDrifts(driftSettle, firstDelay)
+	s := newDrifts(firstDelay)
 	d := drifted("a")
 	s.update(d, start)
 	for i := range 8 {

@@ -6,13 +6,9 @@ import "time"
 func (a *Agent) Hasten(look, deep time.Duration, deaf bool) {
 	a.every = intervals{look: look, deep: deep, control: 20 * time.Millisecond}
 	if deaf {
-		a.watch = newWatch("/nowhere", driftSettle, a.options.Log)
+		a.watch = newWatch("/nowhere", a.options.Log)
 	}
 }
 
-// Settle makes an agent wait for less quiet before it puts right what has drifted, and
-// less long before it does so again.
-func (a *Agent) Settle(quiet, first time.Duration) {
-	a.drifts = newDrifts(quiet, first)
-	a.watchFor(quiet)
-}
+// RepairAgain makes an agent wait so long before the second repair of a path in a row.
+func (a *Agent) RepairAgain(after time.Duration) { a.drifts = newDrifts(after) }

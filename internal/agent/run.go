@@ -60,18 +60,13 @@ func New(o Options) *Agent {
 		o.Beat = func() {}
 	}
 	a := &Agent{
-		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(driftSettle, firstDelay), verify: make(chan struct{}, 1),
+		options: o, diary: newDiary(o), applier: applier{options: o}, drifts: newDrifts(firstDelay), verify: make(chan struct{}, 1),
 		opened: make(chan struct{}, 1),
 		every:  intervals{look: time.Minute, deep: time.Hour, control: 500 * time.Millisecond},
 	}
-	a.watchFor(driftSettle)
-	return a
-}
-
-// watchFor makes the watch, which waits for so much quiet.
-func (a *Agent) watchFor(settle time.Duration) {
-	a.watch = newWatch(a.options.Dir, settle, a.options.Log.With("tenant", a.options.Tenant))
+	a.watch = newWatch(o.Dir, o.Log.With("tenant", o.Tenant))
 	a.applier.expect = a.watch.expect
+	return a
 }
 
 // Verify makes a running agent look at all of its target now, by content.

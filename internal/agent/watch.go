@@ -24,10 +24,10 @@ type watch struct {
 // managed is what is managed, and what an apply under way is about to make so.
 type managed struct{ now, coming diff.Tree }
 
-func newWatch(dir string, settle time.Duration, log hclog.Logger) *watch {
+func newWatch(dir string, log hclog.Logger) *watch {
 	w := &watch{}
 	w.managed.Store(&managed{})
-	w.Watcher = watcher.New(watcher.Options{Dir: dir, Settle: settle, MaxDelay: watchDelay, Ignore: w.ignore, Log: log})
+	w.Watcher = watcher.New(watcher.Options{Dir: dir, Settle: driftSettle, MaxDelay: watchDelay, Ignore: w.ignore, Log: log})
 	return w
 }
 

@@ -183,6 +183,7 @@ func TestLyingPatchAllocatesLittle(t *testing.T) {
 		{"the greatest size and nothing in it", claim(MaxFileSize), MaxFileSize, MaxFileSize + room},
 		{"a bomb that declares little", bomb(1000), 1000, room},
 		{"a bomb that declares 8 MB", bomb(8 << 20), 8 << 20, 8<<20 + room},
+		{"a bomb behind a frame that is right", slices.Concat(frame(t, make([]byte, 32<<20)), streamed(23, 2000)), 32 << 20, 32<<20 + room},
 		{"a bomb that declares the most", bomb(MaxFileSize), MaxFileSize, MaxFileSize + room},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

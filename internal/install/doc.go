@@ -15,13 +15,34 @@
 // journal is part of the tree, so there is no next. Stage, kept files and control files
 // lie in the sibling.
 //
+// # Files
+//
+// Open and the target's own directories: target, lock, own, side (tree mode's sibling),
+// mode, beneath (system calls below a descriptor), node (what stands at a name), errors.
+//
+// An apply path by path, in the order of its phases: plan, decide and forbidden, stage,
+// durable, switch, sweep; keep is what is saved before it is overwritten, and recover what
+// completes an apply that was interrupted.
+//
+// An apply of the whole tree: survey and walk, build and link, exchange, old.
+//
+// What others change: stamps and busy tell what need not or must not be read, drift
+// and verify find it, repair puts it right.
+//
+// What looks ahead and changes nothing: check, peek. What an operator says: accept,
+// control (pause and pin), prune, forget.
+//
+// # Promises
+//
 // Nothing outside the target, and in tree mode its sibling, is written, whatever
 // another user does to it meanwhile: all system calls are relative to descriptors that
 // were opened beneath the target's own, without following symlinks. In it, only paths in the journal
 // are ever deleted, and what is overwritten or deleted although it is not what the
 // journal says is kept first under kept.
 //
-// Caveats: extended attributes and ACLs of a replaced file are not carried over. A
+// # Caveats
+//
+// Extended attributes and ACLs of a replaced file are not carried over. A
 // file that is not readable counts as one that differs. Of directories, mode and
 // owner alone are corrected, in place. In tree mode the root's and all directories'
 // extended attributes and ACLs go with each switch, and who writes in place into a

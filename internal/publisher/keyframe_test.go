@@ -5,6 +5,7 @@ package publisher_test
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"testing"
 	"time"
 
@@ -34,4 +35,30 @@ func TestKeyframesAreMadeWhileCommitsGoOn(t *testing.T) {
 		}
 	}
 	p.await(map[string]string{"f": hex.EncodeToString(content)})
+}
+
+// Whatever is under way beside the steps ends with them; TestMain looks for what is left.
+func TestRunEndsInTheMiddleOfStagingAndReadingAgain(t *testing.T) {
+	p := newPlace(t)
+	o := p.options
+	o.Rehash = time.Millisecond
+	content := make([]byte, 300<<10)
+	for i := range 20 {
+		p.write(fmt.Sprint("dir/", i), text(50<<10, uint64(i)))
+	}
+	for i := range 10 {
+		stop := p.run(o)
+		rand.Read(content)
+		p.write("f", hex.EncodeToString(content))
+		time.Sleep(time.Duration(i) * 15 * time.Millisecond) // To end it anywhere.
+		begin := time.Now()
+		stop()
+		if took := time.Since(begin); took > 5*time.Second {
+			t.Errorf("it took %v to end", took)
+		}
+	}
+	p.mustPush()
+	if _, got := p.head(); got["f"] != hex.EncodeToString(content) {
+		t.Error("the last edit is not published")
+	}
 }

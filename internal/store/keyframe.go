@@ -169,15 +169,6 @@ func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*
 	return &Head{Head: next, raw: raw, modRevision: revision}, nil
 }
 
-// MakeKeyframe stages a keyframe of the view's head and publishes it.
-func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Head, error) {
-	k, err := s.StageKeyframe(ctx, view, have)
-	if err != nil {
-		return nil, err
-	}
-	return s.PublishKeyframe(ctx, view.Head, k)
-}
-
 // readFence returns the comparison that fails if packs were removed after now: a
 // keyframe reuses packs that it does not put.
 func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {

@@ -1,0 +1,16 @@
+package store
+
+import (
+	"context"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
+)
+
+// MakeKeyframe stages a keyframe of the view's head and publishes it.
+func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash) []byte) (*Head, error) {
+	k, err := s.StageKeyframe(ctx, view, have)
+	if err != nil {
+		return nil, err
+	}
+	return s.PublishKeyframe(ctx, view.Head, k)
+}
