@@ -83,10 +83,15 @@ func TestApply_deniedAtTheRename(t *testing.T) {
 	}
 	mustLook(t, dir, files{"a": "644 a", "b": "644 B"})
 	target.crash = func(string) {}
+	mustApply(t, target, 3, files{"a": "644 A", "b": "644 BB"})
+	mustLook(t, dir, files{"a": "644 a", "b": "644 BB"})
+	if found, err := target.Drift(t.Context(), nil, false); err != nil || len(found) != 1 || found[0].Path != "a" {
+		t.Errorf("drift %v, %v", found, err)
+	}
 	fix(t, filepath.Join(dir, "a"), false)
-	after := files{"a": "644 A", "b": "644 BB"}
-	mustApply(t, target, 3, after)
-	mustRest(t, target, 3, after)
+	after := files{"a": "644 AA", "b": "644 BBB"}
+	mustApply(t, target, 4, after)
+	mustRest(t, target, 4, after)
 }
 
 // What cannot be deleted is not forgotten: the apply is complete when it is gone.

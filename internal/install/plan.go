@@ -257,14 +257,19 @@ func (w *work) notNested(path string) error {
 // after a crash.
 func (w *work) access(c *cursor) error {
 	seen := map[string]bool{}
-	for _, s := range slices.Clone(w.steps) {
-		if err := w.accessTo(c, s); err != nil {
-			return err
-		}
+	for i, s := range slices.Clone(w.steps) {
 		if s.acts() {
-			if why := forbidden(c, s); why != "" {
+			why := forbidden(c, s)
+			if why != "" && s.Old == s.New && s.found.kind != diff.None {
+				w.steps[i].act, w.steps[i].keep = nothing, false // That is drift, and no generation waits for it.
+				continue
+			}
+			if why != "" {
 				w.conflict.add(s.Path, why)
 			}
+		}
+		if err := w.accessTo(c, s); err != nil {
+			return err
 		}
 		parent := diff.Parent(s.Path)
 		if !s.acts() || s.act == attributes || seen[parent] {
