@@ -105,8 +105,8 @@ func (a *Agent) repair(ctx context.Context, list []*drift) error {
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
-	case errors.Is(err, install.ErrGone):
-		return err
+	case errors.Is(err, install.ErrGone), store.Temporary(err):
+		return err // It is not the matter of a path.
 	case err != nil && !errors.Is(err, install.ErrChanged):
 		if len(list) > 1 && ofOnePath(err) {
 			half := len(list) / 2

@@ -171,6 +171,7 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	}
 	a.diary.drift(a.drifts.lines(a.options.ReportDrift, time.Now()))
 	if inSync {
+		a.pace.Reset()
 		a.diary.inSync(a.applier.target.State().Position.Generation, a.options.ReportDrift, a.drifts.alarms())
 	}
 	return sooner(wait, mendWait)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -63,5 +64,48 @@ func TestAgentCompletesAnApplyWithoutEtcd(t *testing.T) {
 	}
 	if got := a.applier.target.State().Position; got != at {
 		t.Errorf("at %+v", got)
+	}
+}
+
+// giving provides one content.
+type giving string
+
+func (g giving) Fetch(_ context.Context, want []diff.Entry, _ func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
+	return put(want[0], []byte(g))
+}
+
+// Were it taken for a fight, a path would wait for minutes after etcd is back.
+func TestRepairThatEtcdKeepsFromBeingMadeIsNoFight(t *testing.T) {
+	t.Parallel()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := t.TempDir()
+	etcd := store.NewClient(store.Config{Endpoints: []string{"http://127.0.0.1:1"}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
+	defer func() { must(etcd.Close()) }()
+	a := New(Options{Tenant: "prod", Dir: dir, UID: -1, GID: -1, Store: etcd.Tenant("prod"), Log: hclog.NewNullLogger()})
+	defer a.closeTarget()
+	must(a.openTarget())
+	content := giving("content")
+	tree, err := diff.Tree{}.With([]diff.Change{{Path: "a", New: diff.Entry{
+		Kind: diff.File, Mode: 0o644, Size: int64(len(content)), Hash: diff.Sum([]byte(content)),
+	}}})
+	must(err)
+	at := diff.Position{Tenant: diff.TenantID{1}, Generation: 1, Commit: diff.Hash{1}}
+	_, err = a.applier.target.Apply(t.Context(), install.Plan{Position: at, Want: tree, All: tree, Meta: a.options.meta()}, content)
+	must(err)
+	a.view = store.View{Head: &store.Head{Head: codec.Head{Position: at, Digest: tree.Digest(), Founding: 1}}}
+
+	must(os.Remove(filepath.Join(dir, "a")))
+	a.dirty.all = true
+	must(a.look(t.Context()))
+	if err := a.repair(t.Context(), []*drift{a.drifts.open["a"]}); !store.Temporary(err) {
+		t.Errorf("got %v", err)
+	}
+	if p := a.drifts.past["a"]; p != nil {
+		t.Errorf("counts as an attempt: %+v", *p)
 	}
 }
