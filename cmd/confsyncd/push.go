@@ -176,6 +176,9 @@ func (a *app) printPushed(s config.Source, f pushFlags, commit *publisher.Commit
 	case commit == nil:
 		return a.printf("%s: nothing to commit, the tenant equals %s\n", s.Tenant, s.Dir)
 	case f.dryRun:
+		if r.Founding {
+			counts += "; the whole tree is sent, as the beginning of a history"
+		}
 		if err := a.printf("%s: would commit %s\n", s.Tenant, counts); err != nil {
 			return err
 		}
