@@ -7,9 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 	"github.com/confsyncd/confsyncd/internal/watcher"
@@ -91,7 +88,7 @@ func (a *Agent) look(ctx context.Context) error {
 	return nil
 }
 
-// repair puts paths right. Those that keep others from it are told apart.
+// repair puts paths right, and notes what became of each.
 func (a *Agent) repair(ctx context.Context, list []*drift) error {
 	if len(list) == 0 {
 		return nil
@@ -101,17 +98,13 @@ func (a *Agent) repair(ctx context.Context, list []*drift) error {
 	for _, d := range list {
 		paths = append(paths, d.Path)
 	}
-	result, err := a.applier.target.Repair(ctx, paths, installed{a.options.Store, a.view, a.applier.target.State().Position})
+	result, blocked, err := a.applier.repair(ctx, a.view, paths)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return nil
 	case errors.Is(err, install.ErrGone), store.Temporary(err):
 		return err // It is not the matter of a path.
 	case err != nil && !errors.Is(err, install.ErrChanged):
-		if len(list) > 1 && ofOnePath(err) {
-			half := len(list) / 2
-			return errors.Join(a.repair(ctx, list[:half]), a.repair(ctx, list[half:]))
-		}
 		if errors.Is(err, store.ErrGone) {
 			a.reread(ctx) // What was seen last may have been compacted since.
 		}
@@ -119,8 +112,9 @@ func (a *Agent) repair(ctx context.Context, list []*drift) error {
 		return nil
 	}
 	problems := map[string]string{}
-	for _, b := range result.Blocked {
+	for _, b := range blocked {
 		problems[b.Path] = b.Why
+		a.diary.mending.Failed(fmt.Errorf("%q: %s", b.Path, b.Why), "paths", len(blocked))
 	}
 	for _, path := range a.applier.target.State().Suspect {
 		problems[path] = "it was changed while it was written"
@@ -146,34 +140,4 @@ func (a *Agent) noteFailure(list []*drift, err error) {
 		a.drifts.tried(d.Path, err.Error(), time.Now())
 	}
 	a.diary.mending.Failed(err, "paths", len(list))
-}
-
-// ofOnePath reports whether an error may be the matter of one path among many.
-func ofOnePath(err error) bool {
-	var conflict *install.Conflict
-	for _, one := range []error{unix.EACCES, unix.EPERM, install.ErrNested, install.ErrOtherFileSystem} {
-		if errors.Is(err, one) {
-			return true
-		}
-	}
-	return errors.As(err, &conflict)
-}
-
-// installed provides the contents of what is installed, which need not be the newest.
-type installed struct {
-	store *store.Store
-	view  store.View
-	at    diff.Position
-}
-
-// Fetch is that of install.Contents.
-func (c installed) Fetch(ctx context.Context, want []diff.Entry, have func(diff.Hash) []byte, put func(diff.Entry, []byte) error) error {
-	version, err := c.store.At(ctx, c.view, c.at.Generation)
-	if err != nil {
-		return err
-	}
-	if version.Position() != c.at {
-		return fmt.Errorf("etcd has another commit of generation %d", c.at.Generation)
-	}
-	return version.Fetch(ctx, want, have, put)
 }

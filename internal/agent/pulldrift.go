@@ -90,27 +90,6 @@ func repairable(found []install.Drifted) (paths []string, stuck []install.Confli
 	return paths, stuck
 }
 
-// repair puts paths right. Those that keep others from it are told apart.
-func (a *applier) repair(ctx context.Context, view store.View, paths []string) (install.Result, []install.ConflictPath, error) {
-	result, err := a.target.Repair(ctx, paths, a.options.telling(installed{a.options.Store, view, a.target.State().Position}))
-	switch {
-	case err == nil || !ofOnePath(err) || a.target.Interrupted():
-		return result, result.Blocked, err
-	case len(paths) == 1:
-		return install.Result{}, []install.ConflictPath{{Path: paths[0], Why: err.Error()}}, nil
-	}
-	half := len(paths) / 2
-	first, blocked, err := a.repair(ctx, view, paths[:half])
-	if err != nil {
-		return first, blocked, err
-	}
-	second, others, err := a.repair(ctx, view, paths[half:])
-	second.Corrected += first.Corrected
-	second.Kept += first.Kept
-	second.Bytes += first.Bytes
-	return second, append(blocked, others...), err
-}
-
 // foreseeDrift adds to a plan, which was found out for a preview, what Pull would put
 // right beside it. It returns what it would not.
 func (a *applier) foreseeDrift(ctx context.Context, plan *install.Plan) (stays []install.Drifted, stuck []install.ConflictPath, err error) {

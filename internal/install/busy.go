@@ -11,24 +11,30 @@ import (
 // quiet is how long a file must have been unchanged where no lease is to be had.
 const quiet = 100 * time.Millisecond
 
-// busy reports whether the file n, which stands at name, is open for writing: then a
-// read lease is refused with EAGAIN (fcntl(2), F_SETLEASE). It is given back at once,
-// since whoever opens the file for writing waits for that. Where no lease is to be had
-// (EACCES on files of others without CAP_LEASE, EINVAL where the file system has
-// none), it reports whether the file changed within the last moment.
+// lease returns nil if nobody has the file open for writing, and EAGAIN if somebody has:
+// then a read lease is refused (fcntl(2), F_SETLEASE). It is given back at once, since
+// whoever opens the file for writing waits for that. Other errors say that no lease is to
+// be had: EACCES on files of others without CAP_LEASE, EINVAL where the file system has
+// none.
+func lease(fd uintptr) error {
+	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+		return err
+	}
+	// This cannot fail for a lease just taken; closing the file would end it too.
+	_, _ = unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
+	return nil
+}
+
+// busy reports whether the file n, which stands at name, is open for writing, or, where
+// no lease is to be had, whether it changed within the last moment.
 func busy(dir int, name string, n node, now time.Time) bool {
 	f, err := openFile(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return recent(n, now)
 	}
 	defer func() { _ = f.Close() }()
-	_, err = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_RDLCK)
-	if err == nil {
-		// This cannot fail for a lease just taken; closing the file would end it too.
-		_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-		return false
-	}
-	return errors.Is(err, unix.EAGAIN) || recent(n, now)
+	err = lease(f.Fd())
+	return errors.Is(err, unix.EAGAIN) || err != nil && recent(n, now)
 }
 
 // recent reports whether n changed within the last moment, going by its own times.

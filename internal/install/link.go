@@ -78,10 +78,7 @@ func (b *build) link(path string, e diff.Entry, n node) error {
 }
 
 // unwritten reports whether nobody has the file n, which stands at name, open for
-// writing: then a read lease is to be had (fcntl(2), F_SETLEASE). It is given back at
-// once, since whoever opens the file for writing waits for that. Where no lease is to be
-// had (EACCES on files of others without CAP_LEASE, EINVAL where the file system has
-// none), it cannot be told.
+// writing. Where that cannot be told, it reports false.
 func unwritten(dir int, name string, n node) (bool, error) {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if absent(err) {
@@ -91,11 +88,9 @@ func unwritten(dir int, name string, n node) (bool, error) {
 		return false, nil
 	}
 	defer closeFD(fd)
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
+	if lease(uintptr(fd)) != nil {
 		return false, nil
 	}
-	// This cannot fail for a lease just taken; closing the file would end it too.
-	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return false, err
