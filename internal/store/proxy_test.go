@@ -19,7 +19,9 @@ type proxy struct {
 	held   bool // nothing is forwarded, to either side
 	mute   bool // what etcd answers is thrown away
 	closed bool
-	conns  map[net.Conn]bool
+	conns  map[net.Conn]bool // of both sides; true for clients'
+	late   map[net.Conn]bool // clients', whose requests wait for release
+	gone   map[net.Conn]bool // clients', which ended while etcd's side goes on
 }
 
 // newProxy starts a proxy for an etcd's endpoint. It ends with the test.
@@ -29,7 +31,7 @@ func newProxy(t *testing.T, endpoint string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, conns: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, conns: make(map[net.Conn]bool), late: make(map[net.Conn]bool), gone: make(map[net.Conn]bool)}
 	p.turned = sync.NewCond(&p.mu)
 	p.lead(endpoint)
 	p.served.Go(p.accept)
@@ -76,6 +78,36 @@ func (p *proxy) swallow() {
 	p.mute = true
 }
 
+// delay makes what is sent on the connections of now wait until release or heal.
+func (p *proxy) delay() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c, client := range p.conns {
+		if client {
+			p.late[c] = true
+		}
+	}
+}
+
+// abandon ends the clients' side of what is delayed, so that they try again on other
+// connections, while their requests are still on the way.
+func (p *proxy) abandon() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.late {
+		p.gone[c] = true
+		c.Close()
+	}
+}
+
+// release lets arrive what was delayed.
+func (p *proxy) release() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.late)
+	p.turned.Broadcast()
+}
+
 // heal forwards again. Connections whose answers were thrown away are ended: what
 // comes next would make no sense.
 func (p *proxy) heal() {
@@ -85,6 +117,7 @@ func (p *proxy) heal() {
 		p.cutAll()
 	}
 	p.away, p.held, p.mute = false, false, false
+	clear(p.late)
 	p.turned.Broadcast()
 }
 
@@ -94,6 +127,7 @@ func (p *proxy) cutAll() {
 		c.Close()
 	}
 	p.held = false
+	clear(p.late)
 	p.turned.Broadcast()
 }
 
@@ -116,7 +150,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		p.conns[client], p.conns[etcd] = true, true
+		p.conns[client], p.conns[etcd] = true, false
 		if p.away || p.closed {
 			p.cutAll()
 		}
@@ -126,23 +160,27 @@ func (p *proxy) accept() {
 	}
 }
 
-// forward copies until one side ends, and then ends both.
+// forward copies until one side ends, and then ends both, unless what a client sent is to
+// arrive without it.
 func (p *proxy) forward(to, from net.Conn, answers bool) {
 	defer func() {
-		to.Close()
-		from.Close()
 		p.mu.Lock()
 		delete(p.conns, from)
+		goesOn := p.gone[from] && !p.closed
 		p.mu.Unlock()
+		from.Close()
+		if !goesOn {
+			to.Close()
+		}
 	}()
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
 		p.mu.Lock()
-		for p.held && !p.closed {
+		for (p.held || p.late[from]) && !p.closed {
 			p.turned.Wait()
 		}
-		drop := answers && p.mute
+		drop := answers && (p.mute || p.gone[to])
 		p.mu.Unlock()
 		if n > 0 && !drop {
 			if _, err := to.Write(buf[:n]); err != nil {
