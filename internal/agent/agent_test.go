@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"go.uber.org/goleak"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	m.Run()
+	goleak.VerifyTestMain(m)
 }
 
 // place is an etcd with a source that is pushed to it.
