@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"net"
 	"strings"
 	"sync"
@@ -19,9 +20,10 @@ type proxy struct {
 	held   bool // nothing is forwarded, to either side
 	mute   bool // what etcd answers is thrown away
 	closed bool
-	conns  map[net.Conn]bool // of both sides; true for clients'
-	late   map[net.Conn]bool // clients', whose requests wait for release
-	gone   map[net.Conn]bool // clients', which ended while etcd's side goes on
+	conns  map[net.Conn]net.Conn // of both sides; to etcd's for clients', nil for etcd's
+	to     map[net.Conn]net.Conn // etcd's side of clients' that may be late
+	late   map[net.Conn][]byte   // clients', with what they sent that waits for release
+	gone   map[net.Conn]bool     // clients', which ended while etcd's side goes on
 }
 
 // newProxy starts a proxy for an etcd's endpoint. It ends with the test.
@@ -31,7 +33,7 @@ func newProxy(t *testing.T, endpoint string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, conns: make(map[net.Conn]bool), late: make(map[net.Conn]bool), gone: make(map[net.Conn]bool)}
+	p := &proxy{listener: l, conns: make(map[net.Conn]net.Conn), to: make(map[net.Conn]net.Conn), late: make(map[net.Conn][]byte), gone: make(map[net.Conn]bool)}
 	p.turned = sync.NewCond(&p.mu)
 	p.lead(endpoint)
 	p.served.Go(p.accept)
@@ -82,11 +84,23 @@ func (p *proxy) swallow() {
 func (p *proxy) delay() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c, client := range p.conns {
-		if client {
-			p.late[c] = true
+	for c, etcd := range p.conns {
+		if etcd != nil {
+			p.late[c], p.to[c] = nil, etcd
 		}
 	}
+}
+
+// delayed reports whether something that holds the word is on the way.
+func (p *proxy) delayed(word string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, sent := range p.late {
+		if bytes.Contains(sent, []byte(word)) {
+			return true
+		}
+	}
+	return false
 }
 
 // abandon ends the clients' side of what is delayed, so that they try again on other
@@ -104,8 +118,15 @@ func (p *proxy) abandon() {
 func (p *proxy) release() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.arrive()
+}
+
+// arrive forwards what was delayed; p.mu is held.
+func (p *proxy) arrive() {
+	for c, sent := range p.late {
+		_, _ = p.to[c].Write(sent) // It may have ended.
+	}
 	clear(p.late)
-	p.turned.Broadcast()
 }
 
 // heal forwards again. Connections whose answers were thrown away are ended: what
@@ -117,7 +138,7 @@ func (p *proxy) heal() {
 		p.cutAll()
 	}
 	p.away, p.held, p.mute = false, false, false
-	clear(p.late)
+	p.arrive()
 	p.turned.Broadcast()
 }
 
@@ -150,7 +171,7 @@ func (p *proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		p.conns[client], p.conns[etcd] = true, false
+		p.conns[client], p.conns[etcd] = etcd, nil
 		if p.away || p.closed {
 			p.cutAll()
 		}
@@ -177,8 +198,11 @@ func (p *proxy) forward(to, from net.Conn, answers bool) {
 	for {
 		n, err := from.Read(buf)
 		p.mu.Lock()
-		for (p.held || p.late[from]) && !p.closed {
+		for p.held && !p.closed {
 			p.turned.Wait()
+		}
+		if sent, late := p.late[from]; late {
+			p.late[from], n = append(sent, buf[:n]...), 0
 		}
 		drop := answers && (p.mute || p.gone[to])
 		p.mu.Unlock()
