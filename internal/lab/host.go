@@ -76,7 +76,7 @@ func (h *Host) Run(t testing.TB, subcommand string, flags ...string) Ran {
 	return h.Command(t, append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)...)
 }
 
-// Command runs any Command on the host.
+// Command runs any command on the host.
 func (h *Host) Command(t testing.TB, args ...string) Ran {
 	t.Helper()
 	cmd := exec.Command(h.Lab.Program, h.global(args...)...)
@@ -91,7 +91,7 @@ func (h *Host) Command(t testing.TB, args ...string) Ran {
 	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime()}
 }
 
-// Must runs push or pull, which Must succeed.
+// Must runs push or pull, which must succeed.
 func (h *Host) Must(t testing.TB, subcommand string, flags ...string) Ran {
 	t.Helper()
 	r := h.Run(t, subcommand, flags...)
@@ -101,7 +101,7 @@ func (h *Host) Must(t testing.TB, subcommand string, flags ...string) Ran {
 	return r
 }
 
-// Status is what confsyncd Status tells of the tenant, and of the host's directory.
+// Status is what "confsyncd status" tells of the tenant, and of the host's directory.
 type Status struct {
 	Tenants []struct {
 		TenantID   string `json:"tenant_id"`

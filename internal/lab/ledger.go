@@ -13,6 +13,14 @@ import (
 type Ledger struct {
 	mu       sync.Mutex
 	versions map[uint64]*version
+	plain    map[plain]bool
+}
+
+// plain is a version whose content tells no number.
+type plain struct {
+	path string
+	mode uint32
+	sum  [sha256.Size]byte
 }
 
 // version is what a number was ever paired with: a rename gives it another path, a
@@ -23,7 +31,23 @@ type version struct {
 }
 
 // NewLedger returns a ledger that knows nothing yet.
-func NewLedger() *Ledger { return &Ledger{versions: make(map[uint64]*version)} }
+func NewLedger() *Ledger {
+	return &Ledger{versions: make(map[uint64]*version), plain: make(map[plain]bool)}
+}
+
+// Allow notes that any content may be seen there from now on: what others write, who
+// know nothing of numbers.
+func (l *Ledger) Allow(path string, mode uint32, content string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.plain[plain{path, mode, sha256.Sum256([]byte(content))}] = true
+}
+
+func (l *Ledger) allowed(path string, mode uint32, content string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.plain[plain{path, mode, sha256.Sum256([]byte(content))}]
+}
 
 // Mode notes that the version may be seen with it from now on.
 func (l *Ledger) Mode(number uint64, mode uint32) {
@@ -50,6 +74,9 @@ func (l *Ledger) version(number uint64) *version {
 
 // CheckFile tells what is wrong with a file that was read, nil if nothing is.
 func (l *Ledger) CheckFile(path string, mode uint32, content string) error {
+	if l.allowed(path, mode, content) {
+		return nil
+	}
 	number, ok := Parse(content)
 	if !ok {
 		return fmt.Errorf("%s is not intact: %d bytes, beginning with %.60q", path, len(content), content)
@@ -70,6 +97,9 @@ func (l *Ledger) CheckFile(path string, mode uint32, content string) error {
 
 // CheckLink does the same for a symlink.
 func (l *Ledger) CheckLink(path, to string) error {
+	if l.allowed(path, 0, to) {
+		return nil
+	}
 	number, err := strconv.ParseUint(strings.TrimPrefix(to, linkPrefix), 10, 64)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,11 +114,14 @@ const linkPrefix = "nowhere/"
 
 const sumPrefix = "sum = "
 
+// Secret stands in every content: where it is seen, contents are seen.
+const Secret = "s3cr3t-c0nt3nt"
+
 // Compose makes the content of a version: its number, the path and mode that it was
 // made with, as many bytes of filling or a few more, and a checksum over all that.
 func Compose(number uint64, path string, mode uint32, filling int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "number = %d\npath = %q\nmode = %04o\n", number, path, mode)
+	fmt.Fprintf(&b, "number = %d\npath = %q\nmode = %04o\npassword = %s-%d\n", number, path, mode, Secret, number)
 	for i := 0; b.Len() < filling; i++ {
 		fmt.Fprintf(&b, "option_%d = %d\n", i, number*2654435761+uint64(i)*40503)
 	}

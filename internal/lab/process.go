@@ -93,11 +93,9 @@ func Tail(log string) string {
 	return fmt.Sprintf("%s:\n%s", log, bytes.Join(lines[max(0, len(lines)-15):], []byte("\n")))
 }
 
-// Logged waits until the log has all the words in one line.
-func Logged(t *testing.T, log string, within time.Duration, words ...string) string {
-	t.Helper()
-	var found string
-	_, err := Eventually(within, func() error {
+// FindLine waits until the log has all the words in one line, and returns it.
+func FindLine(log string, within time.Duration, words ...string) (found string, err error) {
+	_, err = Eventually(within, func() error {
 		b, err := os.ReadFile(log)
 		if err != nil {
 			return err
@@ -114,8 +112,25 @@ func Logged(t *testing.T, log string, within time.Duration, words ...string) str
 		}
 		return fmt.Errorf("no line with %q in %s", words, Tail(log))
 	})
+	return found, err
+}
+
+// Logged is FindLine, and ends the test if there is no such line in time.
+func Logged(t testing.TB, log string, within time.Duration, words ...string) string {
+	t.Helper()
+	line, err := FindLine(log, within, words...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return found
+	return line
+}
+
+// Over reports whether the program has ended.
+func (p *Process) Over() bool {
+	select {
+	case <-p.Ended:
+		return true
+	default:
+		return false
+	}
 }

@@ -23,7 +23,9 @@ type Reader struct {
 	Dir    string
 	Ledger *Ledger
 	// Stay are paths that must be there at all times.
-	Stay  []string
+	Stay []string
+	// Skip tells which paths others may do with as they like; nil: none.
+	Skip  func(path string) bool
 	Reads atomic.Int64
 	seen  diff.Position // what the journal said last
 }
@@ -60,7 +62,7 @@ func (r *Reader) all(dir string) error {
 	}
 	for _, e := range entries {
 		p := path.Join(dir, e.Name())
-		if p == own {
+		if p == own || r.Skip != nil && r.Skip(p) {
 			continue
 		}
 		if e.IsDir() {

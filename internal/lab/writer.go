@@ -278,3 +278,6 @@ func (w *Writer) ChangeKind(paths []string) error {
 	}
 	return nil
 }
+
+// Draw returns a number from 0 to n-1, from the seed that edits are drawn from.
+func (w *Writer) Draw(n int) int { return w.rng.IntN(n) }
