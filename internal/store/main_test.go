@@ -3,16 +3,15 @@
 package store_test
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
 // TestMain runs the tests, unless this process is to be an etcd server.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(serverDir); dir != "" {
-		os.Exit(serve(dir, os.Getenv(serverAddress)))
-	}
+	lab.ServeIfAsked()
 	goleak.VerifyTestMain(m)
 }

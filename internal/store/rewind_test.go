@@ -26,7 +26,7 @@ func newRestorable(t *testing.T) *restorable {
 	m := startMember(t, dir)
 	r := &restorable{faulty: newFaultyAt(t, m), backup: filepath.Join(t.TempDir(), "backup")}
 	r.head = r.mustCommit(nil, manyFiles(20, 1000, 1), false)
-	r.proxy.cut()
+	r.proxy.Cut()
 	m.stop()
 	if err := os.CopyFS(r.backup, os.DirFS(dir)); err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/lab"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -29,7 +30,7 @@ var (
 type rival struct {
 	number int
 	store  *store.Store
-	proxy  *proxy
+	proxy  *lab.Proxy
 	rng    *rand.Rand
 	head   *store.Head // that it read or committed last
 	record []porcupine.Operation
@@ -37,8 +38,8 @@ type rival struct {
 }
 
 func newRival(t *testing.T, number int, endpoint string, seed uint64) *rival {
-	p := newProxy(t, endpoint)
-	c := store.NewClient(store.Config{Endpoints: []string{p.endpoint()}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
+	p := lab.NewProxy(t, endpoint)
+	c := store.NewClient(store.Config{Endpoints: []string{p.Endpoint()}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
 	t.Cleanup(func() { c.Close() })
 	return &rival{number: number, store: c.Tenant("prod"), proxy: p, rng: rand.New(rand.NewPCG(seed, uint64(number)))}
 }
@@ -144,32 +145,33 @@ func (r *rival) torment(ctx context.Context, rng *rand.Rand) {
 		wait(200)
 		switch rng.IntN(5) {
 		case 0:
-			p.swallow()
+			p.Do(lab.Harm{DropAnswers: true})
 			wait(300)
 		case 1:
-			p.cut()
+			p.Cut()
 			wait(200)
 		case 2:
-			p.hold()
+			p.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 			wait(300)
 		default: // Requests arrive after their sender has asked again, or given up.
-			p.delay()
+			p.Delay()
 			wait(100)
-			p.abandon()
+			p.Abandon()
 			wait(400)
-			p.release()
+			p.Release()
 			wait(50)
 		}
-		p.heal()
+		p.Heal()
 	}
 }
 
 // killings kills etcd a few times until ctx ends, and leaves it running.
-func killings(ctx context.Context, rng *rand.Rand, etcd *server) {
+func killings(ctx context.Context, t *testing.T, rng *rand.Rand, etcd *lab.Etcd) {
 	for ctx.Err() == nil {
 		if pause(ctx, time.Second+time.Duration(rng.IntN(2000))*time.Millisecond); ctx.Err() == nil {
-			etcd.kill()
-			etcd.start()
+			if err := errors.Join(etcd.Kill(), etcd.Start()); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
@@ -183,10 +185,10 @@ func TestRivalsSeeOneHistory(t *testing.T) {
 		seed = rand.Uint64N(1 << 32)
 	}
 	t.Logf("seed %d (repeat with -seed %d)", seed, seed)
-	etcd := startServer(t)
+	etcd := lab.Embedded(t, t.TempDir())
 	var rivals []*rival
 	for i := range 4 {
-		rivals = append(rivals, newRival(t, i, etcd.endpoint(), seed))
+		rivals = append(rivals, newRival(t, i, etcd.Endpoint(), seed))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), *rivalsFlag)
 	defer cancel()
@@ -202,10 +204,10 @@ func TestRivalsSeeOneHistory(t *testing.T) {
 	for i, r := range rivals {
 		wg.Go(func() { r.torment(ctx, rand.New(rand.NewPCG(seed, uint64(100+i)))) })
 	}
-	killings(ctx, rand.New(rand.NewPCG(seed, 99)), etcd) // Here, since it may end the test.
+	killings(ctx, t, rand.New(rand.NewPCG(seed, 99)), etcd) // Here, since it may end the test.
 	wg.Wait()
 
-	direct, _ := newFixtureAt(t, etcd.endpoint())
+	direct, _ := newFixtureAt(t, etcd.Endpoint())
 	last := &rival{number: len(rivals), store: direct.store}
 	if err := last.read(t.Context(), began); err != nil {
 		t.Fatal(err)
