@@ -13,8 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"go.uber.org/goleak"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
