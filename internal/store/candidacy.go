@@ -64,6 +64,11 @@ type Candidate struct {
 // not in it is gone.
 func (c Candidates) Covers(seat Seat) bool { return c.revision >= seat.created }
 
+// Has reports whether the seat is in the list.
+func (c Candidates) Has(seat Seat) bool {
+	return slices.ContainsFunc(c.List, func(x Candidate) bool { return x.Seat == seat })
+}
+
 // Candidacy is a seat that is kept for as long as its lease lives: etcd's
 // concurrency.Session renews it.
 type Candidacy struct {
