@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/client/v3/concurrency"
 	"golang.org/x/sync/errgroup"
@@ -166,6 +167,9 @@ func (c *Candidacy) Leave(ctx context.Context) error {
 	defer cancel()
 	return c.store.client.call(ctx, "give up a lease", true, func(ctx context.Context, etcd *clientv3.Client) error {
 		_, err := etcd.Revoke(ctx, c.lease)
+		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
+			return nil // it has ended
+		}
 		return err
 	})
 }
