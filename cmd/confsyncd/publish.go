@@ -102,8 +102,8 @@ func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", GitModes: s.FileMode == "git", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
 		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
-	if s.Standby {
-		o.Standby = s.StandbyTTL
+	if s.Standby != "" {
+		o.Standby, o.Copies = s.StandbyTTL, s.Standby == "copy"
 		o.Host, _ = os.Hostname() // only told
 	}
 	return o

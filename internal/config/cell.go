@@ -34,21 +34,6 @@ func duration(field *time.Duration, ok rule[time.Duration]) cell {
 	return scalar(field, `a string with a unit, such as "50ms" or "2s"`, ok, ParseDuration)
 }
 
-// boolean is a key whose value is true or false, without quotes.
-func boolean(field *bool) cell {
-	return cell{
-		read: func(r *reader, v *node) {
-			*field = false
-			if v.kind != unstable.Bool {
-				r.wrongKind(v, "true or false, without quotes")
-				return
-			}
-			*field = v.text == "true"
-		},
-		check: func() Faults { return nil },
-	}
-}
-
 func size(field *int64, ok rule[int64]) cell {
 	return scalar(field, `a string with a unit, such as "16MiB"`, ok, ParseSize)
 }

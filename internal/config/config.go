@@ -66,7 +66,7 @@ type Source struct {
 	FileMode    string   // "git", or empty: as found
 	MaxFileSize int64    // bytes
 	MaxDelete   float64  // share of the tree, 0 to 1
-	Standby     bool     // stands by while another publisher of the election leads
+	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
 
 	Line int // of its [[source]] header; 0 if from flags

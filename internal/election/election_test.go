@@ -247,7 +247,9 @@ func TestElectionGoesOnAfterEtcd(t *testing.T) {
 			fault(s)
 			s.start()
 			begin := time.Now()
-			one := func() bool { return a.State().Leads() != b.State().Leads() && seats(t, raw(t, "http://"+s.address)) == 2 }
+			one := func() bool {
+				return a.State().Leads() != b.State().Leads() && seats(t, raw(t, "http://"+s.address)) == 2
+			}
 			for !one() {
 				if time.Since(begin) > 10*time.Second {
 					t.Fatalf("%+v\n%+v", a.State(), b.State())

@@ -2,6 +2,8 @@ package publisher
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
@@ -27,41 +29,78 @@ func TestLineage(t *testing.T) {
 		equalled files   // the directory and the head, at first; nil: they never were equal
 		commits  []files // since
 		dir      files
-		eligible bool
+		eligible bool // of a copy
+		shared   bool // of a directory that is shared
 	}{
-		"equal is eligible":                               {commits: []files{{"a", "1"}}, dir: files{"a", "1"}, eligible: true},
+		"equal is eligible":                               {commits: []files{{"a", "1"}}, dir: files{"a", "1"}, eligible: true, shared: true},
 		"never equal is not":                              {commits: []files{{"a", "1"}}, dir: files{"a", "0"}},
-		"an edit after it was equal is one":               {equalled: files{"a", "1"}, dir: files{"a", "2"}, eligible: true},
-		"so are a new file and a deletion":                {equalled: files{"a", "1", "b", "1"}, dir: files{"a", "1", "c", "1"}, eligible: true},
-		"an edit on top of a commit that it never was at": {equalled: files{"a", "1"}, commits: []files{{"a", "2"}}, dir: files{"a", "3"}, eligible: true},
-		"an edit beside a commit":                         {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "2", "b", "1"}}, dir: files{"a", "2", "b", "2"}, eligible: true},
-		"a copy that lacks a commit lags":                 {equalled: files{"a", "1"}, commits: []files{{"a", "2"}}, dir: files{"a", "1"}},
-		"a copy that lacks a new file lags":               {equalled: files{"a", "1"}, commits: []files{{"a", "1", "b", "1"}}, dir: files{"a", "1"}},
-		"a copy that still has a deleted file lags":       {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "1"}}, dir: files{"a", "1", "b", "1"}},
-		"a copy between two commits lags":                 {equalled: files{"a", "1"}, commits: []files{{"a", "2"}, {"a", "3"}}, dir: files{"a", "2"}},
-		"a copy that lacks one of two files lags":         {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "2", "b", "2"}}, dir: files{"a", "2", "b", "1"}},
-		"a file that a commit has put back is no lag":     {equalled: files{"a", "1"}, commits: []files{{"a", "2"}, {"a", "1"}}, dir: files{"a", "1"}, eligible: true},
+		"an edit after it was equal is one":               {equalled: files{"a", "1"}, dir: files{"a", "2"}, eligible: true, shared: true},
+		"so are a new file and a deletion":                {equalled: files{"a", "1", "b", "1"}, dir: files{"a", "1", "c", "1"}, eligible: true, shared: true},
+		"an edit on top of a commit that it never was at": {equalled: files{"a", "1"}, commits: []files{{"a", "2"}}, dir: files{"a", "3"}, eligible: true, shared: true},
+		"an edit beside a commit":                         {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "2", "b", "1"}}, dir: files{"a", "2", "b", "2"}, eligible: true, shared: true},
+		"a copy that lacks a commit lags":                 {equalled: files{"a", "1"}, commits: []files{{"a", "2"}}, dir: files{"a", "1"}, shared: true},
+		"a copy that lacks a new file lags":               {equalled: files{"a", "1"}, commits: []files{{"a", "1", "b", "1"}}, dir: files{"a", "1"}, shared: true},
+		"a copy that still has a deleted file lags":       {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "1"}}, dir: files{"a", "1", "b", "1"}, shared: true},
+		"a copy between two commits lags":                 {equalled: files{"a", "1"}, commits: []files{{"a", "2"}, {"a", "3"}}, dir: files{"a", "2"}, shared: true},
+		"a copy that lacks one of two files lags":         {equalled: files{"a", "1", "b", "1"}, commits: []files{{"a", "2", "b", "2"}}, dir: files{"a", "2", "b", "1"}, shared: true},
+		"a file that a commit has put back is no lag":     {equalled: files{"a", "1"}, commits: []files{{"a", "2"}, {"a", "1"}}, dir: files{"a", "1"}, eligible: true, shared: true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			var l lineage
-			head := treeOf(t, tt.equalled...)
-			if tt.equalled != nil {
-				l.look(head, head)
+		for _, kind := range []struct {
+			name     string
+			patience time.Duration
+			want     bool
+		}{{"copy", forever, tt.eligible}, {"shared", 0, tt.shared}, {"shared behind a cache", cachePatience, tt.eligible}} {
+			t.Run(name+", "+kind.name, func(t *testing.T) {
+				l := lineage{patience: kind.patience}
+				head := treeOf(t, tt.equalled...)
+				if tt.equalled != nil {
+					l.look(head, head)
+				}
+				for _, c := range tt.commits {
+					after := treeOf(t, c...)
+					l.moved(head, after)
+					head = after
+				}
+				if got := l.look(head, treeOf(t, tt.dir...)); got.eligible != kind.want || got.eligible == (got.apart != "") {
+					t.Errorf("got %+v, want %v", got, kind.want)
+				}
+			})
+		}
+	}
+}
+
+func TestWhatACacheMayShowIsBelievedInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		one, two := treeOf(t, "a", "1"), treeOf(t, "a", "2")
+		for patience, want := range map[time.Duration]bool{cachePatience: true, forever: false} {
+			l := lineage{patience: patience}
+			l.look(one, one)
+			l.moved(one, two)
+			time.Sleep(cachePatience - time.Second)
+			if l.look(two, one).eligible {
+				t.Errorf("patience %v: too early", patience)
 			}
-			for _, c := range tt.commits {
-				after := treeOf(t, c...)
-				l.moved(head, after)
-				head = after
+			time.Sleep(time.Second)
+			if got := l.look(two, one).eligible; got != want {
+				t.Errorf("patience %v: %v", patience, got)
 			}
-			if got := l.look(head, treeOf(t, tt.dir...)); got.eligible != tt.eligible || got.eligible == (got.apart != "") {
-				t.Errorf("got %+v, want %v", got, tt.eligible)
-			}
-		})
+		}
+	})
+}
+
+func TestPathThatHasCaughtUpMayBePutBack(t *testing.T) {
+	l := lineage{patience: forever}
+	before, after := treeOf(t, "a", "1", "b", "1"), treeOf(t, "a", "2", "b", "1")
+	l.look(before, before)
+	l.moved(before, after)
+	l.look(after, treeOf(t, "a", "2", "b", "2")) // never equal as a whole
+	if got := l.look(after, treeOf(t, "a", "1", "b", "2")); !got.eligible {
+		t.Errorf("%+v", got)
 	}
 }
 
 func TestLineageKeepsNothingOfWhatNeverWasEqual(t *testing.T) {
-	var l lineage
+	l := lineage{patience: forever}
 	l.moved(treeOf(t, "a", "1"), treeOf(t, "a", "2"))
 	if len(l.former) != 0 {
 		t.Errorf("%d paths", len(l.former))

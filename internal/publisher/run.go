@@ -54,7 +54,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	defer resign()
 	g, ctx := errgroup.WithContext(ctx)
 	if o.Standby > 0 {
-		p.election = p.newElection()
+		p.election, p.lineage = p.newElection(), newLineage(o)
 		g.Go(func() error { return p.election.Run(electing) })
 	}
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })

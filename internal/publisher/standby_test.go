@@ -24,6 +24,7 @@ func (p *place) member(endpoint, name, dir string) publisher.Options {
 	p.Cleanup(func() { c.Close() })
 	o := p.options
 	o.Name, o.Host, o.Dir, o.StateDir, o.Store, o.Standby = name, "host-of-"+name, dir, p.TempDir(), c.Tenant("prod"), 2*time.Second
+	o.Copies = dir != p.options.Dir
 	return o
 }
 

@@ -1,0 +1,387 @@
+//go:build !lean
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// standbys are publishers that share one directory, each on a host of its own, and a host
+// that gets the files.
+type standbys struct {
+	*lab
+	t       *testing.T
+	seed    uint64
+	w       *writer
+	ttl     time.Duration
+	flags   []string // besides those of the election
+	members []*host
+	target  *host
+}
+
+// newStandbys starts that many publishers, the first of which leads, and an agent.
+func newStandbys(t *testing.T, n int, ttl time.Duration, flags ...string) *standbys {
+	t.Helper()
+	s := &standbys{lab: newLab(t), t: t, seed: seed(t), ttl: ttl, flags: flags}
+	shared := filepath.Join(s.dir, "shared")
+	s.do(os.Mkdir(shared, 0o755))
+	var err error
+	s.w, err = newWriter(shared, s.seed)
+	s.do(err)
+	s.do(s.w.fill(40))
+	for i := range n {
+		h := s.host(t, "fleet", fmt.Sprint("publisher-", i))
+		h.dir = shared
+		s.members = append(s.members, h)
+		s.do(s.start(i))
+		if i == 0 {
+			s.state(0, "live")
+		} else {
+			s.state(i, "standby")
+		}
+	}
+	s.target = s.host(t, "fleet", "target")
+	s.do(s.target.start("agent"))
+	s.arrives("from the start")
+	return s
+}
+
+func (s *standbys) do(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+func (s *standbys) start(i int) error {
+	flags := append([]string{"--standby", "shared", "--standby-ttl", s.ttl.String(), "--publisher", fmt.Sprint("publisher-", i)}, s.flags...)
+	return s.members[i].start("publish", flags...)
+}
+
+// state waits until a member is in a state, and returns the reason that its status gives.
+func (s *standbys) state(i int, state string) string {
+	s.t.Helper()
+	var reason string
+	_, err := eventually(within, func() error {
+		got := s.members[i].status(s.t)
+		if len(got.Sources) != 1 || got.Sources[0].State != state {
+			return fmt.Errorf("publisher %d: %+v, want %s", i, got.Sources, state)
+		}
+		reason = got.Sources[0].Reason
+		return nil
+	})
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, tail(s.members[i].log))
+	}
+	return reason
+}
+
+// edit replaces a few files.
+func (s *standbys) edit() {
+	s.t.Helper()
+	files := s.w.paths(func(n node) bool { return n.mode.IsRegular() })
+	for range 3 {
+		s.do(s.w.put(s.w.pick(files)))
+	}
+}
+
+// arrives waits until the target has what the shared directory has, and returns how long
+// that took.
+func (s *standbys) arrives(when string) time.Duration {
+	s.t.Helper()
+	took, err := equal(s.w.model, s.target.dir, within)
+	if err != nil {
+		logs := ""
+		for _, m := range s.members {
+			logs += "\n" + tail(m.log)
+		}
+		s.t.Fatalf("%s: %v%s", when, err, logs)
+	}
+	return took
+}
+
+// linear returns an error unless the history is whole, with no generation twice and none
+// left out, and all that is logged as committed is in it.
+func (s *standbys) linear() error {
+	r := s.target.command(s.t, "verify", "--tenant", "fleet")
+	if r.code != 0 {
+		return fmt.Errorf("verify: %v", r)
+	}
+	r = s.target.command(s.t, "log", "--tenant", "fleet", "-n", "0", "-o", "json")
+	by := make(map[uint64]string)
+	for line := range strings.Lines(r.out) {
+		var c struct {
+			Generation uint64
+			Publisher  string
+		}
+		if err := json.Unmarshal([]byte(line), &c); err != nil {
+			return fmt.Errorf("log: %w: %v", err, r)
+		}
+		if by[c.Generation] != "" {
+			return fmt.Errorf("generation %d twice", c.Generation)
+		}
+		by[c.Generation] = c.Publisher
+	}
+	for i, m := range s.members {
+		b, err := os.ReadFile(m.log)
+		if err != nil {
+			return err
+		}
+		for line := range strings.Lines(string(b)) {
+			var c struct {
+				Message    string `json:"@message"`
+				Generation uint64
+			}
+			if json.Unmarshal([]byte(line), &c) != nil || c.Message != "committed" {
+				continue
+			}
+			if want := fmt.Sprint("publisher-", i); by[c.Generation] != want {
+				return fmt.Errorf("generation %d, committed by %s, is %q's in etcd", c.Generation, want, by[c.Generation])
+			}
+		}
+	}
+	if n := uint64(len(by)); by[n] == "" && n > 0 {
+		return fmt.Errorf("%d generations with gaps", n)
+	}
+	s.t.Logf("%d generations, all as logged", len(by))
+	return nil
+}
+
+func TestStandbyTakesOver(t *testing.T) {
+	for _, ttl := range []time.Duration{2 * time.Second, 4 * time.Second, 6 * time.Second} {
+		t.Run("from a leader that is killed, ttl "+ttl.String(), func(t *testing.T) {
+			if ttl > 2*time.Second {
+				skipLong(t)
+			}
+			t.Parallel()
+			s := newStandbys(t, 2, ttl)
+			s.edit()
+			s.arrives("by the leader")
+			// An edit that the leader has not committed when it is killed.
+			hold := filepath.Join(s.w.dir, ".confsyncd-hold")
+			s.do(os.WriteFile(hold, nil, 0o600))
+			s.edit()
+			s.do(s.members[0].daemon.kill())
+			begin := time.Now()
+			s.do(os.Remove(hold))
+			s.arrives("by the standby")
+			took := time.Since(begin)
+			t.Logf("ttl %v: an edit that the killed leader had not committed is on the target after %v", ttl, took)
+			if took > 2*ttl {
+				t.Errorf("that is more than 2 × %v", ttl)
+			}
+			s.state(1, "live")
+			// The killed one is back: it stands by, and takes nothing back.
+			s.do(s.start(0))
+			if reason := s.state(0, "standby"); !strings.Contains(reason, `"publisher-1" leads`) {
+				t.Errorf("reason %q", reason)
+			}
+			s.edit()
+			s.arrives("afterwards")
+			s.do(s.linear())
+		})
+	}
+	t.Run("from a leader that is told to end", func(t *testing.T) {
+		t.Parallel()
+		s := newStandbys(t, 2, 10*time.Second)
+		for i := range 3 {
+			from, to := i%2, (i+1)%2
+			begin := time.Now()
+			s.do(s.members[from].stop())
+			stopped := time.Since(begin)
+			s.edit()
+			s.arrives("by the standby")
+			t.Logf("TERM: the leader has ended after %v, an edit made then is on the target after %v", stopped, time.Since(begin)-stopped)
+			if time.Since(begin)-stopped > 2*time.Second {
+				t.Error("that is not at once")
+			}
+			s.state(to, "live")
+			s.do(s.start(from))
+			s.state(from, "standby")
+		}
+		s.do(s.linear())
+	})
+	t.Run("from nobody: a lone one that was killed goes on at once", func(t *testing.T) {
+		t.Parallel()
+		s := newStandbys(t, 1, 30*time.Second)
+		s.do(s.members[0].daemon.kill())
+		s.edit()
+		begin := time.Now()
+		s.do(s.start(0))
+		s.arrives("after the restart")
+		t.Logf("an edit is on the target %v after the restart", time.Since(begin))
+		if time.Since(begin) > 10*time.Second {
+			t.Error("it waited for its own lease")
+		}
+	})
+}
+
+func TestPausedLeaderThatWakesChangesNothing(t *testing.T) {
+	t.Parallel()
+	const ttl = 2 * time.Second
+	s := newStandbys(t, 2, ttl)
+	etcd := s.etcd.client(t)
+	for i := range 3 {
+		from, to := i%2, (i+1)%2
+		leader := s.members[from].daemon.cmd.Process
+		s.do(leader.Signal(syscall.SIGSTOP))
+		s.edit()
+		s.arrives("by the standby")
+		s.state(to, "live")
+		// The paused one finds an edit in its directory as it wakes.
+		s.do(s.members[to].daemon.cmd.Process.Signal(syscall.SIGSTOP))
+		before, err := etcd.Get(t.Context(), "/confsyncd/fleet/pub/head")
+		s.do(err)
+		s.edit()
+		s.do(leader.Signal(syscall.SIGCONT))
+		logged(t, s.members[from].log, within, "no longer leads")
+		now, err := etcd.Get(t.Context(), "/confsyncd/fleet/pub/head")
+		s.do(err)
+		if now.Kvs[0].ModRevision != before.Kvs[0].ModRevision && string(now.Kvs[0].Value) != string(before.Kvs[0].Value) {
+			t.Errorf("it has committed")
+		}
+		s.do(s.members[to].daemon.cmd.Process.Signal(syscall.SIGCONT))
+		s.arrives("when both are awake")
+		// One of them leads, whoever it is; the next round wants it to be the other.
+		if _, err := eventually(within, func() error {
+			one, two := s.members[from].status(t).Sources[0].State, s.members[to].status(t).Sources[0].State
+			if one == two || one != "live" && two != "live" {
+				return fmt.Errorf("%s and %s", one, two)
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if s.members[from].status(t).Sources[0].State == "live" {
+			s.do(s.members[from].stop())
+			s.state(to, "live")
+			s.do(s.start(from))
+			s.state(from, "standby")
+		}
+	}
+	s.do(s.linear())
+}
+
+func TestStandbyFoundsAsTheKilledLeaderWouldHave(t *testing.T) {
+	skipLong(t)
+	t.Parallel()
+	for _, lost := range []string{"restored", "wiped"} {
+		t.Run(lost, func(t *testing.T) {
+			t.Parallel()
+			s := newStandbys(t, 2, 2*time.Second)
+			old := filepath.Join(s.dir, "old")
+			s.do(s.etcd.kill())
+			s.do(s.etcd.save(old))
+			s.do(s.etcd.start())
+			for range 4 {
+				s.edit()
+				s.arrives("before")
+			}
+			before := s.target.generation(t)
+			// The standby has seen the last commit.
+			_, err := eventually(within, func() error {
+				_, err := equal(s.w.model, s.target.dir, 0)
+				return err
+			})
+			s.do(err)
+			s.do(s.members[0].daemon.kill())
+			s.do(s.etcd.kill())
+			if lost == "restored" {
+				s.do(s.etcd.restore(old))
+			} else {
+				s.do(s.etcd.wipe())
+			}
+			s.edit()
+			s.do(s.etcd.start())
+			t.Logf("an edit is on the target %v after etcd is back", s.arrives("founded anew"))
+			at := s.target.status(t).Tenants[0]
+			if at.Founding <= before || at.Generation < at.Founding {
+				t.Errorf("the head is at %d, founded at %d; the target was at %d", at.Generation, at.Founding, before)
+			}
+			s.do(s.start(0))
+			s.state(0, "standby")
+			s.edit()
+			s.arrives("and goes on")
+		})
+	}
+}
+
+func TestStandbysWhileEtcdIsAwayLongerThanALease(t *testing.T) {
+	skipLong(t)
+	t.Parallel()
+	const ttl = 2 * time.Second
+	s := newStandbys(t, 3, ttl)
+	s.do(s.etcd.kill())
+	s.edit()
+	time.Sleep(2 * ttl) // what it is about
+	s.do(s.etcd.start())
+	took := s.arrives("etcd is back")
+	t.Logf("an edit is on the target %v after etcd is back", took)
+	if took > 2*ttl+time.Second {
+		t.Errorf("that is more than 2 × %v", ttl)
+	}
+	s.do(s.linear())
+}
+
+// TestStandbysAreKilled kills whoever leads again and again while files are edited.
+func TestStandbysAreKilled(t *testing.T) {
+	skipLong(t)
+	t.Parallel()
+	s := newStandbys(t, 3, 2*time.Second, "--settle", "5ms", "--max-delay", "50ms", "--max-delete", "100%")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r := &reader{dir: s.target.dir, ledger: s.w.ledger}
+	var users errgroup.Group
+	users.Go(func() error { return s.w.run(ctx) })
+	users.Go(func() error { return r.run(ctx) })
+	rng := rand.New(rand.NewPCG(s.seed, 1))
+	signals := make(map[string]int)
+	for range kills() {
+		leader := -1
+		_, err := eventually(within, func() error {
+			for i, m := range s.members {
+				if m.status(t).Sources[0].State == "live" {
+					leader = i
+					return nil
+				}
+			}
+			return errors.New("nobody leads")
+		})
+		s.do(err)
+		time.Sleep(upTo(rng, 300*time.Millisecond)) // that long it leads undisturbed
+		switch p := s.members[leader].daemon; rng.IntN(3) {
+		case 0:
+			signals["TERM"]++
+			s.do(p.stop())
+			s.do(s.start(leader))
+		case 1:
+			signals["KILL"]++
+			s.do(p.kill())
+			time.Sleep(upTo(rng, 3*time.Second))
+			s.do(s.start(leader))
+		default:
+			signals["STOP"]++
+			s.do(p.cmd.Process.Signal(syscall.SIGSTOP))
+			time.Sleep(upTo(rng, 5*time.Second))
+			s.do(p.cmd.Process.Signal(syscall.SIGCONT))
+		}
+	}
+	cancel()
+	s.do(users.Wait())
+	t.Logf("seed %d: %v: equal %v after the last edit", s.seed, signals, s.arrives("at the end"))
+	s.do(s.linear())
+}
+
+func upTo(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
