@@ -46,7 +46,7 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 	elected := c.lineage != nil && !c.takeOver
 	switch {
 	case head == nil && elected && !c.known.IsZero() && !c.lineage.eligible:
-		return 0, c.ineligible("etcd has no commit any more of the tenant that this publisher remembers")
+		return 0, c.ineligible(fmt.Sprintf("generation %d, which etcd has lost", c.known.Generation))
 	case head == nil:
 		return founds, nil
 	case c.push != nil && c.push.Found != nil:
@@ -60,8 +60,7 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 	case elected && c.lineage.eligible:
 		return joins, nil
 	case elected:
-		return 0, c.ineligible(fmt.Sprintf("generation %d of tenant %q was published by %q (instance %s)",
-			head.Position.Generation, c.options.Tenant, head.Publisher, head.Instance))
+		return 0, c.ineligible(fmt.Sprintf("generation %d by %q (instance %s)", head.Position.Generation, head.Publisher, head.Instance))
 	case head.Digest == c.digest, c.takeOver:
 		return joins, nil
 	case c.push != nil:
@@ -73,10 +72,15 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 		"generation %d of tenant %q was published by %q (instance %s)", head.Position.Generation, c.options.Tenant, head.Publisher, head.Instance)
 }
 
-// ineligible returns why a publisher in an election must not be the one that publishes.
-func (c claim) ineligible(what string) error {
+// ineligible returns why a publisher in an election must not be the one that publishes on
+// top of a commit.
+func (c claim) ineligible(commit string) error {
+	how := "has not been equal to it since this process began"
+	if c.lineage.lags {
+		how = "lags behind it"
+	}
 	return conflict("make them equal, and this publisher may lead from then on; or use --take-over to publish this directory",
-		"%s, and this directory has not been equal since this process began, or lags behind: %s", what, c.lineage.apart)
+		"%s: this directory %s; the newest commit is %s", c.lineage.apart, how, commit)
 }
 
 // ledOn reports whether a push --found of this directory, beside this process, gave the

@@ -104,7 +104,7 @@ func (l *lineage) look(head, dir diff.Tree) descent {
 	case first.Deleted():
 		how = "is not here"
 	}
-	return descent{apart: fmt.Sprintf("%q %s, the first of %d", first.Path, how, len(changes))}
+	return descent{lags: l.equalled, apart: fmt.Sprintf("%q %s, the first of %d", first.Path, how, len(changes))}
 }
 
 // lagging returns those of the directory's differences that are no edits. Of what does
@@ -133,5 +133,8 @@ func (l *lineage) lagging(changes []diff.Change) []diff.Change {
 type descent struct {
 	// eligible is set if all that differs is edits.
 	eligible bool
-	apart    string // the first path that is not, and how many there are
+	// lags is set if what differs takes back what was committed; else the directory never
+	// was equal.
+	lags  bool
+	apart string // the first path that keeps it from being eligible, and how many do
 }

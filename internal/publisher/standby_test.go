@@ -114,7 +114,7 @@ func TestCopyThatLagsBehindTheLastCommitDoesNotTakeItBack(t *testing.T) {
 	p.write("new", "two")
 	p.await(map[string]string{"a": "two", "new": "two"})
 	stop()
-	awaitReason(t, lag.StateDir, "holding", `"a" differs, the first of 2`)
+	awaitReason(t, lag.StateDir, "holding", `"a" differs, the first of 2`, "lags behind")
 	never(t, func() bool { _, files := p.head(); return files["a"] != "two" })
 
 	// What is only in the copy is an edit; it travels when the copy has caught up.
@@ -184,7 +184,7 @@ func TestPushOfSomebodyElseIsNotUndoneByAStandby(t *testing.T) {
 	if _, err := p.push(other, publisher.PushOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitReason(t, two.StateDir, "holding", "config-1")
+	awaitReason(t, two.StateDir, "holding", `"config-1"`)
 	stop()
 	never(t, func() bool { _, files := p.head(); return files["a"] != "pushed" })
 	p.write("a", "pushed")
