@@ -5,12 +5,13 @@ GOLANGCI_LINT := v2.15.0
 BUF           := v1.75.0
 NFPM_VERSION  := v2.45.1
 FUZZTIME      ?= 10s
+MINUTES       ?= 60
 
 LINT := bin/golangci-lint-$(GOLANGCI_LINT)
 GEN  := bin/buf-$(BUF)
 NFPM := bin/nfpm-$(NFPM_VERSION)
 
-.PHONY: help build demo test race fuzz lint replay generate packages checked units booted clean
+.PHONY: help build demo test race fuzz faults sample soak mutations lint replay generate packages checked units booted clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -32,6 +33,19 @@ race: ## tests with the race detector, but for those of one goroutine or of proc
 
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	.ci/fuzz $(FUZZTIME)
+
+# The whole table writes its document; a part of it does not.
+faults: bin/etcd bin/etcdctl bin/etcdutl ## every fault of the lab [RUN=group/name], into docs/faults.md
+	.ci/faults '$(RUN)'
+
+sample: bin/etcd bin/etcdctl bin/etcdutl ## some faults, drawn at random, for SAMPLE (6m) [SEED=]
+	.ci/faults -sample '$(or $(SAMPLE),6m)' '$(SEED)'
+
+soak: bin/etcd bin/etcdctl bin/etcdutl ## faults drawn at random, again and again, for MINUTES (60)
+	.ci/faults -soak '$(MINUTES)'
+
+mutations: bin/etcd bin/etcdctl bin/etcdutl ## breaks the program on purpose, and has the fault lab see it
+	.ci/mutations
 
 # Its lock lies in TMPDIR: other checkouts and users have their own.
 lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sys/unix"
 )
@@ -31,7 +33,7 @@ func BenchmarkEditToVisible(b *testing.B) {
 	rng := rand.New(rand.NewPCG(seed(b), 3))
 	pairs := []*pair{newPair(b, l, "settle0", "--settle", "0s"), newPair(b, l, "default")}
 	var put, sync []time.Duration
-	etcd := l.etcd.client(b)
+	etcd := l.Etcd.Client(b)
 	for b.Loop() {
 		for _, p := range pairs {
 			// The machine comes to rest, and nobody's timers are in step.
@@ -42,12 +44,12 @@ func BenchmarkEditToVisible(b *testing.B) {
 			_, err := etcd.Put(b.Context(), "/floor", config(rng))
 			return err
 		}))
-		sync = append(sync, timed(b, func() error { return writeSynced(filepath.Join(l.dir, "floor"), config(rng)) }))
+		sync = append(sync, timed(b, func() error { return writeSynced(filepath.Join(l.Dir, "floor"), config(rng)) }))
 	}
 	b.ReportMetric(0, "ns/op")
 	for _, p := range pairs {
-		b.ReportMetric(percentile(p.times, 50), p.source.tenant+"-p50-ms")
-		b.ReportMetric(percentile(p.times, 99), p.source.tenant+"-p99-ms")
+		b.ReportMetric(percentile(p.times, 50), p.source.Tenant+"-p50-ms")
+		b.ReportMetric(percentile(p.times, 99), p.source.Tenant+"-p99-ms")
 	}
 	b.ReportMetric(percentile(put, 50), "etcd-put-p50-ms")
 	b.ReportMetric(percentile(sync, 50), "fsync-p50-ms")
@@ -73,33 +75,33 @@ func writeSynced(name, content string) error {
 
 // pair is a publisher and an agent that follows it.
 type pair struct {
-	source, target *host
+	source, target *lab.Host
 	events         int // inotify descriptor on the target
 	times          []time.Duration
 }
 
-func newPair(b *testing.B, l *lab, tenant string, flags ...string) *pair {
+func newPair(b *testing.B, l *lab.Lab, tenant string, flags ...string) *pair {
 	b.Helper()
-	p := &pair{source: l.host(b, tenant, "source"), target: l.host(b, tenant, "target")}
+	p := &pair{source: l.Host(b, tenant, "source"), target: l.Host(b, tenant, "target")}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range 200 {
-		if err := os.WriteFile(filepath.Join(p.source.dir, fileName(i)), []byte(config(rng)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(p.source.Dir, fileName(i)), []byte(config(rng)), 0o644); err != nil {
 			b.Fatal(err)
 		}
 	}
-	if err := errors.Join(p.source.start("publish", flags...), p.target.start("agent")); err != nil {
+	if err := errors.Join(p.source.Start("publish", flags...), p.target.Start("agent")); err != nil {
 		b.Fatal(err)
 	}
-	want, err := readTree(p.source.dir)
+	want, err := lab.ReadTree(p.source.Dir)
 	if err == nil {
-		_, err = equal(want, p.target.dir, within)
+		_, err = lab.Equal(want, p.target.Dir, within)
 	}
 	if err != nil {
 		b.Fatal(err)
 	}
 	if p.events, err = unix.InotifyInit1(unix.IN_CLOEXEC); err == nil {
 		b.Cleanup(func() { _ = unix.Close(p.events) })
-		_, err = unix.InotifyAddWatch(p.events, p.target.dir, unix.IN_MOVED_TO)
+		_, err = unix.InotifyAddWatch(p.events, p.target.Dir, unix.IN_MOVED_TO)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -113,19 +115,19 @@ func fileName(i int) string { return fmt.Sprintf("app-%03d.conf", i) }
 func (p *pair) edit(b *testing.B, rng *rand.Rand) {
 	b.Helper()
 	name, content := fileName(rng.IntN(200)), config(rng)
-	outside := p.source.dir + ".new"
+	outside := p.source.Dir + ".new"
 	if err := os.WriteFile(outside, []byte(content), 0o644); err != nil {
 		b.Fatal(err)
 	}
 	begin := time.Now()
-	if err := os.Rename(outside, filepath.Join(p.source.dir, name)); err != nil {
+	if err := os.Rename(outside, filepath.Join(p.source.Dir, name)); err != nil {
 		b.Fatal(err)
 	}
 	var buf [4096]byte
 	n, err := unix.Read(p.events, buf[:])
 	took := time.Since(begin)
 	if err == nil {
-		err = holds(filepath.Join(p.target.dir, name), content)
+		err = holds(filepath.Join(p.target.Dir, name), content)
 	}
 	if err != nil || n < unix.SizeofInotifyEvent {
 		b.Fatalf("%d bytes of events, %v", n, err)
@@ -171,45 +173,45 @@ func configOf(rng *rand.Rand, bytes int) string {
 func BenchmarkFirstSync(b *testing.B) {
 	const files, mostKeys = 10_000, 60
 	l := newLab(b)
-	etcd := l.etcd.client(b)
+	etcd := l.Etcd.Client(b)
 	sum := make(map[string]float64)
 	rounds := 0
 	for b.Loop() {
 		rounds++
 		tenant := fmt.Sprint("first", rounds)
-		source, target := l.host(b, tenant, "source"), l.host(b, tenant, "target")
-		step := func(name string, h *host, command string) ran {
+		source, target := l.Host(b, tenant, "source"), l.Host(b, tenant, "target")
+		step := func(name string, h *lab.Host, command string) lab.Ran {
 			unix.Sync() // The disk is at rest when the measurement begins.
 			begin := time.Now()
-			r := h.must(b, command)
+			r := h.Must(b, command)
 			sum[name+"-ms"] += float64(time.Since(begin).Milliseconds())
-			sum[name+"-user-ms"] += float64(r.user.Milliseconds())
+			sum[name+"-user-ms"] += float64(r.User.Milliseconds())
 			return r
 		}
-		fillConfigs(b, source.dir, files, 2048)
+		fillConfigs(b, source.Dir, files, 2048)
 		step("push", source, "push")
 		keys := count(b, etcd, tenant)
 		sum["keys"] += float64(keys)
 		if keys >= mostKeys {
 			b.Errorf("%d keys in etcd, want fewer than %d", keys, mostKeys)
 		}
-		if r := step("push-nothing", source, "push"); !strings.Contains(r.out, "nothing to commit") {
+		if r := step("push-nothing", source, "push"); !strings.Contains(r.Out, "nothing to commit") {
 			b.Errorf("second push: %v", r)
 		}
-		sum["floor-write-and-syncfs-ms"] += float64(writeFloor(b, source.dir, filepath.Join(l.dir, tenant+"-floor")).Milliseconds())
+		sum["floor-write-and-syncfs-ms"] += float64(writeFloor(b, source.Dir, filepath.Join(l.Dir, tenant+"-floor")).Milliseconds())
 		step("pull", target, "pull")
 		step("pull-nothing", target, "pull")
 		same(b, source, target)
 
-		fillConfigs(b, source.dir, files, 2304)
+		fillConfigs(b, source.Dir, files, 2304)
 		step("push-all-changed", source, "push")
-		if s := source.status(b).Tenants[0]; s.Keyframe == 0 {
+		if s := source.Status(b).Tenants[0]; s.Keyframe == 0 {
 			b.Error("no keyframe was made")
 		}
 		sum["keys-with-keyframe"] += float64(count(b, etcd, tenant))
 		step("pull-all-changed", target, "pull")
 		same(b, source, target)
-		fresh := l.host(b, tenant, "fresh")
+		fresh := l.Host(b, tenant, "fresh")
 		step("pull-from-keyframe", fresh, "pull")
 		same(b, source, fresh)
 	}
@@ -236,7 +238,7 @@ func fillConfigs(b *testing.B, dir string, n, bytes int) {
 // that takes: what any pull has to do at least.
 func writeFloor(b *testing.B, source, to string) time.Duration {
 	b.Helper()
-	all, err := readTree(source)
+	all, err := lab.ReadTree(source)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -246,8 +248,8 @@ func writeFloor(b *testing.B, source, to string) time.Duration {
 		b.Fatal(err)
 	}
 	for path, n := range all {
-		if n.mode.IsRegular() {
-			err = errors.Join(err, os.WriteFile(filepath.Join(to, strings.ReplaceAll(path, "/", "_")), []byte(n.content), 0o644))
+		if n.Mode.IsRegular() {
+			err = errors.Join(err, os.WriteFile(filepath.Join(to, strings.ReplaceAll(path, "/", "_")), []byte(n.Content), 0o644))
 		}
 	}
 	d, openErr := os.Open(to)
@@ -269,11 +271,11 @@ func count(b *testing.B, etcd *clientv3.Client, tenant string) int64 {
 	return resp.Count
 }
 
-func same(b *testing.B, source, target *host) {
+func same(b *testing.B, source, target *lab.Host) {
 	b.Helper()
-	want, err := readTree(source.dir)
+	want, err := lab.ReadTree(source.Dir)
 	if err == nil {
-		_, err = equal(want, target.dir, 0)
+		_, err = lab.Equal(want, target.Dir, 0)
 	}
 	if err != nil {
 		b.Error(err)

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -26,7 +28,7 @@ func TestKills(t *testing.T) {
 
 func testKills(t *testing.T, mode string, kinds bool) {
 	v := newVictims(t, mode)
-	v.w.kinds = kinds
+	v.w.Kinds = kinds
 	v.whileEditing(v.kill...)
 	took := v.recovers()
 	v.silent()
@@ -47,37 +49,37 @@ func TestStorm(t *testing.T) {
 
 // victims are a publisher and an agent to be killed while files are edited.
 type victims struct {
-	*lab
+	*lab.Lab
 	t              *testing.T
 	seed           uint64
-	w              *writer
-	r              *reader
-	source, target *host
+	w              *lab.Writer
+	r              *lab.Reader
+	source, target *lab.Host
 	kill           []func(*rand.Rand) error // each kills a daemon once, and starts it again
 	saved          int                      // copies of etcd's data
 }
 
 func newVictims(t *testing.T, mode string) *victims {
 	t.Helper()
-	v := &victims{lab: newLab(t), t: t, seed: seed(t)}
-	v.source, v.target = v.host(t, "kills", "source"), v.host(t, "kills", "target")
+	v := &victims{Lab: newLab(t), t: t, seed: seed(t)}
+	v.source, v.target = v.Host(t, "kills", "source"), v.Host(t, "kills", "target")
 	var err error
-	if v.w, err = newWriter(v.source.dir, v.seed); err != nil {
+	if v.w, err = lab.NewWriter(v.source.Dir, v.seed); err != nil {
 		t.Fatal(err)
 	}
-	if err := v.w.fill(120); err != nil {
+	if err := v.w.Fill(120); err != nil {
 		t.Fatal(err)
 	}
-	v.r = &reader{dir: v.target.dir, ledger: v.w.ledger}
+	v.r = &lab.Reader{Dir: v.target.Dir, Ledger: v.w.Ledger}
 	publish := func() error {
-		return v.source.start("publish", "--settle", "5ms", "--max-delay", "50ms", "--max-delete", "100%")
+		return v.source.Start("publish", "--settle", "5ms", "--max-delay", "50ms", "--max-delete", "100%")
 	}
-	agent := func() error { return v.target.start("agent", "--mode", mode) }
+	agent := func() error { return v.target.Start("agent", "--mode", mode) }
 	if err := errors.Join(publish(), agent()); err != nil {
 		t.Fatal(err)
 	}
-	again := func(h *host, start func() error) func(*rand.Rand) error {
-		return func(*rand.Rand) error { return errors.Join(h.daemon.kill(), start()) }
+	again := func(h *lab.Host, start func() error) func(*rand.Rand) error {
+		return func(*rand.Rand) error { return errors.Join(h.Daemon.Kill(), start()) }
 	}
 	v.kill = []func(*rand.Rand) error{again(v.source, publish), again(v.target, agent)}
 	return v
@@ -85,21 +87,21 @@ func newVictims(t *testing.T, mode string) *victims {
 
 // rewind kills etcd, and starts it again with its data, none, or older data.
 func (v *victims) rewind(rng *rand.Rand) error {
-	if err := v.etcd.kill(); err != nil {
+	if err := v.Etcd.Kill(); err != nil {
 		return err
 	}
-	copied := func(i int) string { return filepath.Join(v.dir, fmt.Sprint("saved", i)) }
+	copied := func(i int) string { return filepath.Join(v.Dir, fmt.Sprint("saved", i)) }
 	var err error
 	switch n := rng.IntN(10); {
 	case n < 2:
-		err = v.etcd.wipe()
+		err = v.Etcd.Wipe()
 	case n < 5 && v.saved > 0:
-		err = v.etcd.restore(copied(rng.IntN(v.saved)))
+		err = v.Etcd.Restore(copied(rng.IntN(v.saved)))
 	case n < 8:
-		err = v.etcd.save(copied(v.saved))
+		err = v.Etcd.Save(copied(v.saved))
 		v.saved++
 	}
-	return errors.Join(err, v.etcd.start())
+	return errors.Join(err, v.Etcd.Start())
 }
 
 // whileEditing does each of what at random moments while files are edited and read.
@@ -108,8 +110,8 @@ func (v *victims) whileEditing(what ...func(*rand.Rand) error) {
 	ctx, cancel := context.WithCancel(v.t.Context())
 	defer cancel()
 	var users, killers errgroup.Group
-	users.Go(func() error { return v.w.run(ctx) })
-	users.Go(func() error { return v.r.run(ctx) })
+	users.Go(func() error { return v.w.Run(ctx) })
+	users.Go(func() error { return v.r.Run(ctx) })
 	for i, do := range what {
 		rng := rand.New(rand.NewPCG(v.seed, uint64(2+i)))
 		killers.Go(func() error {
@@ -118,7 +120,7 @@ func (v *victims) whileEditing(what ...func(*rand.Rand) error) {
 				if n%3 == 0 {
 					most = 100 * time.Millisecond // while it starts
 				}
-				if !sleep(ctx, time.Duration(rng.Int64N(int64(most)))) {
+				if !lab.Sleep(ctx, time.Duration(rng.Int64N(int64(most)))) {
 					return nil
 				}
 				if err := do(rng); err != nil {
@@ -133,7 +135,7 @@ func (v *victims) whileEditing(what ...func(*rand.Rand) error) {
 	}
 	cancel()
 	if err := users.Wait(); err != nil {
-		v.t.Fatalf("%v\nagent: %s", err, tail(v.target.log))
+		v.t.Fatalf("%v\nagent: %s", err, lab.Tail(v.target.Log))
 	}
 }
 
@@ -142,36 +144,36 @@ func (v *victims) whileEditing(what ...func(*rand.Rand) error) {
 func (v *victims) recovers() time.Duration {
 	t := v.t
 	t.Helper()
-	got, err := readTree(v.source.dir)
+	got, err := lab.ReadTree(v.source.Dir)
 	if err == nil {
-		err = differ(v.w.model, got)
+		err = lab.Differ(v.w.Model, got)
 	}
 	if err != nil {
 		t.Fatalf("the source is not what was written: %v", err)
 	}
-	before, err := stamps(v.source.dir)
+	before, err := lab.Stamps(v.source.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = equal(v.w.model, v.target.dir, within)
-	took := time.Since(v.w.last)
+	_, err = lab.Equal(v.w.Model, v.target.Dir, within)
+	took := time.Since(v.w.Last)
 	if err != nil {
-		t.Fatalf("the target does not become equal: %v\npublisher: %s\nagent: %s", err, tail(v.source.log), tail(v.target.log))
+		t.Fatalf("the target does not become equal: %v\npublisher: %s\nagent: %s", err, lab.Tail(v.source.Log), lab.Tail(v.target.Log))
 	}
-	_, err = eventually(5*time.Second, func() error {
-		if s := v.target.status(t); len(s.Targets) != 1 || s.Targets[0].State != "in_sync" || s.Targets[0].Behind == nil ||
+	_, err = lab.Eventually(5*time.Second, func() error {
+		if s := v.target.Status(t); len(s.Targets) != 1 || s.Targets[0].State != "in_sync" || s.Targets[0].Behind == nil ||
 			*s.Targets[0].Behind != 0 || s.Targets[0].Pending != 0 {
 			return fmt.Errorf("the journal is not at the head: %+v", s)
 		}
-		return leftovers(v.target.dir)
+		return lab.Leftovers(v.target.Dir)
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	if err := v.r.once(); err != nil {
+	if err := v.r.Once(); err != nil {
 		t.Error(err)
 	}
-	after, err := stamps(v.source.dir)
+	after, err := lab.Stamps(v.source.Dir)
 	if err != nil || !maps.Equal(before, after) {
 		t.Errorf("something in the source was touched: %v", err)
 	}
@@ -181,8 +183,8 @@ func (v *victims) recovers() time.Duration {
 // silent checks that no daemon warned of anything.
 func (v *victims) silent() {
 	v.t.Helper()
-	for _, h := range []*host{v.source, v.target} {
-		b, err := os.ReadFile(h.log)
+	for _, h := range []*lab.Host{v.source, v.target} {
+		b, err := os.ReadFile(h.Log)
 		if err != nil {
 			v.t.Fatal(err)
 		}
@@ -197,8 +199,8 @@ func (v *victims) silent() {
 // logged counts words in the daemons' logs.
 func (v *victims) logged(words string) (n int) {
 	v.t.Helper()
-	for _, h := range []*host{v.source, v.target} {
-		b, err := os.ReadFile(h.log)
+	for _, h := range []*lab.Host{v.source, v.target} {
+		b, err := os.ReadFile(h.Log)
 		if err != nil {
 			v.t.Fatal(err)
 		}
@@ -208,5 +210,5 @@ func (v *victims) logged(words string) (n int) {
 }
 
 func (v *victims) counts() string {
-	return fmt.Sprintf("%d edits, head at generation %d, %d reads checked", v.w.edits, v.target.generation(v.t), v.r.reads.Load())
+	return fmt.Sprintf("%d edits, head at generation %d, %d reads checked", v.w.Edits, v.target.Generation(v.t), v.r.Reads.Load())
 }

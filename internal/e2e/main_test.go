@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
 var (
@@ -26,9 +27,7 @@ var (
 
 // TestMain builds the program, unless this process is to be an etcd server.
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(envDir); dir != "" {
-		os.Exit(serveEtcd(dir, os.Getenv(envAddress)))
-	}
+	lab.ServeIfAsked()
 	flag.Parse()
 	os.Exit(buildAndRun(m))
 }
@@ -75,29 +74,8 @@ func skipLong(t *testing.T) {
 	}
 }
 
-// eventually waits until what reports no error, and returns how long that took.
-func eventually(within time.Duration, what func() error) (time.Duration, error) {
-	begin := time.Now()
-	for {
-		err := what()
-		if err == nil {
-			return time.Since(begin), nil
-		}
-		if time.Since(begin) > within {
-			return within, fmt.Errorf("not within %v: %w", within, err)
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-}
-
-// sleep waits for d, and reports whether ctx lasted as long.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+// newLab makes a lab whose etcd is part of this test binary.
+func newLab(t testing.TB) *lab.Lab {
+	t.Helper()
+	return lab.New(t, program, lab.Embedded(t, t.TempDir()))
 }

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -24,28 +26,28 @@ const within = 20 * time.Second
 
 // fleet is a publisher, hosts whose agents run, and hosts that are not there.
 type fleet struct {
-	*lab
+	*lab.Lab
 	t       *testing.T
-	w       *writer
-	source  *host
-	running []*host
-	readers []*reader
+	w       *lab.Writer
+	source  *lab.Host
+	running []*lab.Host
+	readers []*lab.Reader
 }
 
 // newFleet starts a publisher of a few files, and an agent on host a.
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
-	f := &fleet{lab: newLab(t), t: t}
-	f.source = f.host(t, "fleet", "source")
+	f := &fleet{Lab: newLab(t), t: t}
+	f.source = f.Host(t, "fleet", "source")
 	var err error
-	if f.w, err = newWriter(f.source.dir, seed(t)); err != nil {
+	if f.w, err = lab.NewWriter(f.source.Dir, seed(t)); err != nil {
 		t.Fatal(err)
 	}
-	f.do(f.w.fill(40))
-	f.do(f.source.start("publish"))
-	a := f.host(t, "fleet", "a")
-	f.do(a.start("agent"))
-	f.running = []*host{a}
+	f.do(f.w.Fill(40))
+	f.do(f.source.Start("publish"))
+	a := f.Host(t, "fleet", "a")
+	f.do(a.Start("agent"))
+	f.running = []*lab.Host{a}
 	f.equal("from the start", f.running...)
 	return f
 }
@@ -59,21 +61,21 @@ func (f *fleet) do(err error) {
 }
 
 // offline makes a host that has what is published now, and whose agent does not run.
-func (f *fleet) offline(name string) *host {
+func (f *fleet) offline(name string) *lab.Host {
 	f.t.Helper()
-	h := f.host(f.t, "fleet", name)
-	h.must(f.t, "pull")
+	h := f.Host(f.t, "fleet", name)
+	h.Must(f.t, "pull")
 	return h
 }
 
 // edit replaces a few files, as one generation, and changes no path.
 func (f *fleet) edit() {
 	f.t.Helper()
-	hold := filepath.Join(f.source.dir, ".confsyncd-hold")
+	hold := filepath.Join(f.source.Dir, ".confsyncd-hold")
 	f.do(os.WriteFile(hold, nil, 0o600))
-	files := f.w.paths(func(n node) bool { return n.mode.Type() != fs.ModeDir })
+	files := f.w.Paths(func(n lab.Node) bool { return n.Mode.Type() != fs.ModeDir })
 	for range 5 {
-		f.do(f.w.put(f.w.pick(files)))
+		f.do(f.w.Put(f.w.Pick(files)))
 	}
 	f.do(os.Remove(hold))
 }
@@ -88,38 +90,38 @@ func (f *fleet) commit(times int) {
 }
 
 // equal waits until hosts have what the source has, and returns the seconds.
-func (f *fleet) equal(when string, hosts ...*host) float64 {
+func (f *fleet) equal(when string, hosts ...*lab.Host) float64 {
 	f.t.Helper()
 	begin := time.Now()
 	for _, h := range hosts {
-		if _, err := equal(f.w.model, h.dir, within-time.Since(begin)); err != nil {
-			f.t.Fatalf("%s: %s: %v\npublisher: %s\nagent: %s", when, h.dir, err, tail(f.source.log), tail(h.log))
+		if _, err := lab.Equal(f.w.Model, h.Dir, within-time.Since(begin)); err != nil {
+			f.t.Fatalf("%s: %s: %v\npublisher: %s\nagent: %s", when, h.Dir, err, lab.Tail(f.source.Log), lab.Tail(h.Log))
 		}
 	}
 	return time.Since(begin).Seconds()
 }
 
 // keeping runs what may not take a single file away from the hosts.
-func (f *fleet) keeping(what func(), hosts ...*host) {
+func (f *fleet) keeping(what func(), hosts ...*lab.Host) {
 	f.t.Helper()
 	ctx, cancel := context.WithCancel(f.t.Context())
 	defer cancel()
-	files := f.w.paths(func(n node) bool { return !n.mode.IsDir() })
+	files := f.w.Paths(func(n lab.Node) bool { return !n.Mode.IsDir() })
 	var g errgroup.Group
-	var watched []*stay
+	var watched []*lab.Stay
 	for _, h := range hosts {
-		r := &reader{dir: h.dir, ledger: f.w.ledger, stay: files}
+		r := &lab.Reader{Dir: h.Dir, Ledger: f.w.Ledger, Stay: files}
 		f.readers = append(f.readers, r)
-		s, err := newStay(h.dir, files)
+		s, err := lab.NewStay(h.Dir, files)
 		f.do(err)
 		watched = append(watched, s)
-		g.Go(func() error { return r.run(ctx) })
+		g.Go(func() error { return r.Run(ctx) })
 	}
 	what()
 	cancel()
 	err := g.Wait()
 	for _, s := range watched {
-		err = errors.Join(err, s.close())
+		err = errors.Join(err, s.Close())
 	}
 	f.do(err)
 }
@@ -127,26 +129,26 @@ func (f *fleet) keeping(what func(), hosts ...*host) {
 // reads counts what all readers have read.
 func (f *fleet) reads() (n int64) {
 	for _, r := range f.readers {
-		n += r.reads.Load()
+		n += r.Reads.Load()
 	}
 	return n
 }
 
 // comeBack lets hosts that were away catch up: the first by a pull, the rest by an
 // agent that runs until they have. Their files stay meanwhile.
-func (f *fleet) comeBack(hosts ...*host) {
+func (f *fleet) comeBack(hosts ...*lab.Host) {
 	f.t.Helper()
 	f.keeping(func() {
 		for i, h := range hosts {
 			if i == 0 {
-				h.must(f.t, "pull")
+				h.Must(f.t, "pull")
 			} else {
-				f.do(h.start("agent"))
+				f.do(h.Start("agent"))
 			}
 			took := f.equal("after it was offline", h)
-			f.t.Logf("%s follows after %.2f s", filepath.Base(filepath.Dir(h.dir)), took)
+			f.t.Logf("%s follows after %.2f s", filepath.Base(filepath.Dir(h.Dir)), took)
 			if i > 0 {
-				f.do(h.stop())
+				f.do(h.Stop())
 			}
 		}
 	}, hosts...)
@@ -161,18 +163,18 @@ func TestRewinds(t *testing.T) {
 	b, d := f.offline("b"), f.offline("d")
 	f.commit(3)
 	c, e := f.offline("c"), f.offline("e")
-	old := filepath.Join(f.dir, "old")
-	f.do(f.etcd.kill())
-	f.do(f.etcd.save(old))
-	f.do(f.etcd.start())
+	old := filepath.Join(f.Dir, "old")
+	f.do(f.Etcd.Kill())
+	f.do(f.Etcd.Save(old))
+	f.do(f.Etcd.Start())
 	f.commit(4)
-	before := f.source.generation(t)
+	before := f.source.Generation(t)
 
 	f.keeping(func() {
-		f.do(f.etcd.kill())
+		f.do(f.Etcd.Kill())
 		f.edit()
-		f.do(f.etcd.restore(old))
-		f.do(f.etcd.start())
+		f.do(f.Etcd.Restore(old))
+		f.do(f.Etcd.Start())
 		took := f.equal("restored", f.running...)
 		t.Logf("restored: an edit made meanwhile is there %.2f s after etcd is back", took)
 		f.founded(before)
@@ -182,13 +184,13 @@ func TestRewinds(t *testing.T) {
 	}, f.running...)
 	f.comeBack(b, c)
 	f.commit(2)
-	before = f.source.generation(t)
+	before = f.source.Generation(t)
 
 	f.keeping(func() {
-		f.do(f.etcd.kill())
+		f.do(f.Etcd.Kill())
 		f.edit()
-		f.do(f.etcd.wipe())
-		f.do(f.etcd.start())
+		f.do(f.Etcd.Wipe())
+		f.do(f.Etcd.Start())
 		took := f.equal("wiped", f.running...)
 		t.Logf("wiped: an edit made meanwhile is there %.2f s after etcd is back", took)
 		f.founded(before)
@@ -204,9 +206,9 @@ func TestRewinds(t *testing.T) {
 // and the running agents follow.
 func (f *fleet) founded(before uint64) {
 	f.t.Helper()
-	_, err := eventually(within, func() error {
-		for _, h := range append([]*host{f.source}, f.running...) {
-			s := h.status(f.t)
+	_, err := lab.Eventually(within, func() error {
+		for _, h := range append([]*lab.Host{f.source}, f.running...) {
+			s := h.Status(f.t)
 			if at := s.Tenants[0]; at.Founding <= before {
 				return fmt.Errorf("head at %d, founded at %d: no new founding above %d", at.Generation, at.Founding, before)
 			}
@@ -225,20 +227,20 @@ func (f *fleet) founded(before uint64) {
 // tenant by the old name.
 func (f *fleet) lose() {
 	f.t.Helper()
-	f.do(f.source.stop())
-	f.do(f.etcd.kill())
-	f.do(f.etcd.wipe())
-	f.do(os.RemoveAll(f.source.state))
-	f.do(f.etcd.start())
-	f.do(f.source.start("publish"))
+	f.do(f.source.Stop())
+	f.do(f.Etcd.Kill())
+	f.do(f.Etcd.Wipe())
+	f.do(os.RemoveAll(f.source.State))
+	f.do(f.Etcd.Start())
+	f.do(f.source.Start("publish"))
 }
 
 // refused waits until a host's agent refuses for that cause, and returns the reason that status gives.
-func (f *fleet) refused(h *host, because string) string {
+func (f *fleet) refused(h *lab.Host, because string) string {
 	f.t.Helper()
 	var reason string
-	_, err := eventually(within, func() error {
-		s := h.status(f.t)
+	_, err := lab.Eventually(within, func() error {
+		s := h.Status(f.t)
 		if len(s.Targets) != 1 || s.Targets[0].State != "holding" || !strings.Contains(s.Targets[0].Reason, because) {
 			return fmt.Errorf("the agent does not refuse: %+v", s)
 		}
@@ -274,37 +276,37 @@ func TestMemoryLost(t *testing.T) {
 	f.commit(2)
 	d, e := f.offline("d"), f.offline("e")
 	f.commit(2)
-	was := maps.Clone(f.w.model)
-	generation := f.source.generation(t)
-	everybody := slices.Concat(f.running, []*host{d, e})
+	was := maps.Clone(f.w.Model)
+	generation := f.source.Generation(t)
+	everybody := slices.Concat(f.running, []*lab.Host{d, e})
 
 	f.keeping(func() {
 		f.lose()
 		f.edit()
 		reason := f.refused(f.running[0], "tenant id")
-		line := logged(t, f.running[0].log, within, "holding: files are kept", "--found")
+		line := lab.Logged(t, f.running[0].Log, within, "holding: files are kept", "--found")
 		t.Logf("status: %s\nlog: %s", reason, line)
-		if _, err := equal(was, f.running[0].dir, 0); err != nil {
+		if _, err := lab.Equal(was, f.running[0].Dir, 0); err != nil {
 			t.Errorf("files were not kept: %v", err)
 		}
-		low := d.run(t, "pull")
-		if low.code != 5 || !strings.Contains(low.err, "--found") {
+		low := d.Run(t, "pull")
+		if low.Code != 5 || !strings.Contains(low.Err, "--found") {
 			t.Errorf("pull: %v", low)
 		}
 		// Whose directory is published is the operator's to know; the rest is in the
 		// messages. Another publisher is told what it needs besides.
-		led := found(t, low.err)
-		if r := f.source.run(t, "push", append(led, "--publisher", "other")...); r.code != 6 || !strings.Contains(r.err, "--take-over") {
+		led := found(t, low.Err)
+		if r := f.source.Run(t, "push", append(led, "--publisher", "other")...); r.Code != 6 || !strings.Contains(r.Err, "--take-over") {
 			t.Errorf("push by another name: %v", r)
 		}
 		// A host that was behind names too low a generation; the other's goes on refusing.
-		f.source.must(t, "push", led...)
+		f.source.Must(t, "push", led...)
 		reason = f.refused(f.running[0], "rewound")
 		led = found(t, reason)
 		if want := fmt.Sprintf(":%d", generation); !strings.HasSuffix(led[1], want) {
 			t.Errorf("the remedy is %q, want %q at the end", led, want)
 		}
-		t.Logf("%s", f.source.must(t, "push", append(led, "--publisher", "other", "--take-over")...).out)
+		t.Logf("%s", f.source.Must(t, "push", append(led, "--publisher", "other", "--take-over")...).Out)
 		took := f.equal("led on", f.running...)
 		t.Logf("push --found: a follows after %.2f s", took)
 		f.edit()
@@ -321,20 +323,20 @@ func TestUnrememberedCommit(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.commit(1)
-	f.do(f.source.stop())
-	memory := f.source.state + ".old"
-	f.do(os.CopyFS(memory, os.DirFS(f.source.state)))
-	f.do(f.source.start("publish"))
+	f.do(f.source.Stop())
+	memory := f.source.State + ".old"
+	f.do(os.CopyFS(memory, os.DirFS(f.source.State)))
+	f.do(f.source.Start("publish"))
 	f.commit(1)
 	f.keeping(func() {
-		f.do(f.source.daemon.kill())
-		f.do(os.RemoveAll(f.source.state))
-		f.do(os.Rename(memory, f.source.state))
-		f.do(f.etcd.kill())
-		f.do(f.etcd.wipe())
+		f.do(f.source.Daemon.Kill())
+		f.do(os.RemoveAll(f.source.State))
+		f.do(os.Rename(memory, f.source.State))
+		f.do(f.Etcd.Kill())
+		f.do(f.Etcd.Wipe())
 		f.edit()
-		f.do(f.etcd.start())
-		f.do(f.source.start("publish"))
+		f.do(f.Etcd.Start())
+		f.do(f.source.Start("publish"))
 		took := f.equal("wiped", f.running...)
 		t.Logf("an edit is there %.2f s after etcd is back", took)
 	}, f.running...)
@@ -351,14 +353,14 @@ func TestAcceptLeadsOneHostOn(t *testing.T) {
 		f.lose()
 		f.edit()
 		reason := f.refused(a, "tenant id")
-		if r := a.command(t, words(t, reason, "accept")...); r.code != 0 {
+		if r := a.Command(t, words(t, reason, "accept")...); r.Code != 0 {
 			t.Fatalf("accept: %v", r)
 		}
 		took := f.equal("accepted", a)
 		t.Logf("accept: a follows after %.2f s", took)
 		f.edit()
 		f.equal("accepted, and edited", a)
-		if r := d.run(t, "pull"); r.code != 5 {
+		if r := d.Run(t, "pull"); r.Code != 5 {
 			t.Errorf("a host that was not accepted: %v", r)
 		}
 	}, a, d)
@@ -371,25 +373,25 @@ func TestOutage(t *testing.T) {
 	f := newFleet(t)
 	f.commit(2)
 	b := f.offline("b")
-	was := maps.Clone(f.w.model)
+	was := maps.Clone(f.w.Model)
 	f.commit(2)
-	before, edits := f.source.generation(t), 0
+	before, edits := f.source.Generation(t), 0
 	f.keeping(func() {
-		f.do(f.etcd.kill())
-		f.do(b.start("agent"))
+		f.do(f.Etcd.Kill())
+		f.do(b.Start("agent"))
 		for end := time.Now().Add(*outageFlag); time.Now().Before(end); edits++ {
 			f.edit()
 			time.Sleep(100 * time.Millisecond)
 		}
-		t.Logf("b says: %s", logged(t, b.log, within, `"warn"`, "etcd"))
-		if _, err := equal(was, b.dir, 0); err != nil {
+		t.Logf("b says: %s", lab.Logged(t, b.Log, within, `"warn"`, "etcd"))
+		if _, err := lab.Equal(was, b.Dir, 0); err != nil {
 			t.Errorf("files were not kept: %v", err)
 		}
-		f.do(f.etcd.start())
+		f.do(f.Etcd.Start())
 		took := f.equal("etcd is back", f.running[0], b)
 		t.Logf("etcd is back: a and b have the edits after %.2f s", took)
 	}, f.running[0], b)
-	if n := f.source.generation(t) - before; n < 1 || n > 2 {
+	if n := f.source.Generation(t) - before; n < 1 || n > 2 {
 		t.Errorf("%d times 5 edits during the outage came as %d commits", edits, n)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/sync/errgroup"
 
@@ -24,8 +26,8 @@ import (
 func TestSlowWriters(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	source, target := l.host(t, "slow", "source"), l.host(t, "slow", "target")
-	big := compose(1, "big", 0o644, 5_000_000)
+	source, target := l.Host(t, "slow", "source"), l.Host(t, "slow", "target")
+	big := lab.Compose(1, "big", 0o644, 5_000_000)
 	slow := []slowFile{
 		{path: "new", want: "a\nb\n", write: shell},
 		{path: "over", before: "before\n", want: "a\nb\n", write: shell},
@@ -34,33 +36,33 @@ func TestSlowWriters(t *testing.T) {
 	}
 	for _, f := range slow {
 		if f.before != "" {
-			if err := os.WriteFile(filepath.Join(source.dir, f.path), []byte(f.before), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(source.Dir, f.path), []byte(f.before), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	if err := errors.Join(source.start("publish"), target.start("agent")); err != nil {
+	if err := errors.Join(source.Start("publish"), target.Start("agent")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := eventually(within, func() error { return holds(filepath.Join(target.dir, "over"), "before\n") }); err != nil {
-		t.Fatalf("%v, publisher: %s\nagent: %s", err, tail(source.log), tail(target.log))
+	if _, err := lab.Eventually(within, func() error { return holds(filepath.Join(target.Dir, "over"), "before\n") }); err != nil {
+		t.Fatalf("%v, publisher: %s\nagent: %s", err, lab.Tail(source.Log), lab.Tail(target.Log))
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var writers, readers errgroup.Group
 	for _, f := range slow {
-		writers.Go(func() error { return f.write(filepath.Join(source.dir, f.path)) })
-		readers.Go(func() error { return f.watch(ctx, target.dir) })
+		writers.Go(func() error { return f.write(filepath.Join(source.Dir, f.path)) })
+		readers.Go(func() error { return f.watch(ctx, target.Dir) })
 	}
 	begin := time.Now()
-	arrived := editBeside(t, source.dir, target.dir, 900*time.Millisecond)
+	arrived := editBeside(t, source.Dir, target.Dir, 900*time.Millisecond)
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d other edits arrived while the slow writers wrote for %.2f s", arrived, time.Since(begin).Seconds())
 	for _, f := range slow {
-		took, err := eventually(within, func() error { return holds(filepath.Join(target.dir, f.path), f.want) })
+		took, err := lab.Eventually(within, func() error { return holds(filepath.Join(target.Dir, f.path), f.want) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -121,7 +123,7 @@ func (f slowFile) watch(ctx context.Context, target string) error {
 		case f.before == "" || string(b) != f.before:
 			return fmt.Errorf("%s has %d bytes, neither the old nor all of the new: %.40q", f.path, len(b), b)
 		}
-		sleep(ctx, time.Millisecond)
+		lab.Sleep(ctx, time.Millisecond)
 	}
 	return nil
 }
@@ -137,7 +139,7 @@ func editBeside(t *testing.T, source, target string, lasting time.Duration) (arr
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := eventually(time.Second, func() error { return holds(filepath.Join(target, "other"), want) }); err != nil {
+		if _, err := lab.Eventually(time.Second, func() error { return holds(filepath.Join(target, "other"), want) }); err != nil {
 			t.Fatalf("an edit beside slow writers: %v", err)
 		}
 	}
@@ -153,9 +155,9 @@ func holds(name, want string) error {
 }
 
 // checkRecords looks at every generation in etcd.
-func (f slowFile) checkRecords(t *testing.T, l *lab) {
+func (f slowFile) checkRecords(t *testing.T, l *lab.Lab) {
 	t.Helper()
-	resp, err := l.etcd.client(t).Get(t.Context(), "/confsyncd/slow/pub/log/", clientv3.WithPrefix())
+	resp, err := l.Etcd.Client(t).Get(t.Context(), "/confsyncd/slow/pub/log/", clientv3.WithPrefix())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	"golang.org/x/sync/errgroup"
 )
 
@@ -23,14 +25,14 @@ const switched = 50
 func TestSwitch(t *testing.T) {
 	t.Parallel()
 	l := newLab(t)
-	source, target := l.host(t, "switch", "source"), l.host(t, "switch", "target")
+	source, target := l.Host(t, "switch", "source"), l.Host(t, "switch", "target")
 	write := func(n int) error {
-		hold := filepath.Join(source.dir, ".confsyncd-hold")
+		hold := filepath.Join(source.Dir, ".confsyncd-hold")
 		if err := os.WriteFile(hold, nil, 0o600); err != nil {
 			return err
 		}
 		for i := range switched {
-			name := filepath.Join(source.dir, fmt.Sprintf("d%d", i%7), fmt.Sprint(i))
+			name := filepath.Join(source.Dir, fmt.Sprintf("d%d", i%7), fmt.Sprint(i))
 			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 				return err
 			}
@@ -43,20 +45,20 @@ func TestSwitch(t *testing.T) {
 	if err := write(0); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(source.start("publish", "--settle", "5ms"), target.start("agent", "--mode", "tree")); err != nil {
+	if err := errors.Join(source.Start("publish", "--settle", "5ms"), target.Start("agent", "--mode", "tree")); err != nil {
 		t.Fatal(err)
 	}
 	arrived := func(n int) {
 		t.Helper()
-		_, err := eventually(within, func() error {
-			got, err := oneGeneration(target.dir)
+		_, err := lab.Eventually(within, func() error {
+			got, err := oneGeneration(target.Dir)
 			if err == nil && got != fmt.Sprint(n) {
 				err = fmt.Errorf("at %s, not at %d", got, n)
 			}
 			return err
 		})
 		if err != nil {
-			t.Fatalf("%v\nagent: %s", err, tail(target.log))
+			t.Fatalf("%v\nagent: %s", err, lab.Tail(target.Log))
 		}
 	}
 	arrived(0)
@@ -68,7 +70,7 @@ func TestSwitch(t *testing.T) {
 	for range 2 {
 		readers.Go(func() error {
 			for ctx.Err() == nil {
-				if _, err := oneGeneration(target.dir); err != nil {
+				if _, err := oneGeneration(target.Dir); err != nil {
 					return err
 				}
 				passes.Add(1)

@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -80,7 +82,7 @@ func (a traffic) minus(b traffic) traffic { return traffic{a.up - b.up, a.down -
 type route struct {
 	*testing.T
 	etcd    *clientv3.Client
-	hosts   []*host // source, healthy target, target whose files are damaged
+	hosts   []*lab.Host // source, healthy target, target whose files are damaged
 	meters  []*meter
 	content []byte
 	rng     *rand.Rand
@@ -88,26 +90,26 @@ type route struct {
 
 const hot = "hot.conf" // the file that is edited
 
-func newRoute(t *testing.T, l *lab, tenant string, size int) *route {
+func newRoute(t *testing.T, l *lab.Lab, tenant string, size int) *route {
 	t.Helper()
-	r := &route{T: t, etcd: l.etcd.client(t), rng: rand.New(rand.NewPCG(uint64(size), 1))}
+	r := &route{T: t, etcd: l.Etcd.Client(t), rng: rand.New(rand.NewPCG(uint64(size), 1))}
 	for i, name := range []string{"source", "healthy", "damaged"} {
-		h := l.host(t, tenant, name)
-		m := newMeter(t, l.etcd.address)
-		h.via = m.endpoint()
+		h := l.Host(t, tenant, name)
+		m := newMeter(t, l.Etcd.Address)
+		h.Via = m.endpoint()
 		r.hosts, r.meters = append(r.hosts, h), append(r.meters, m)
 		if i > 0 {
 			continue
 		}
 		for i := range 200 {
-			if err := os.WriteFile(filepath.Join(h.dir, fileName(i)), []byte(config(r.rng)), 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(h.Dir, fileName(i)), []byte(config(r.rng)), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	r.content = []byte(configOf(r.rng, size))
 	r.replace()
-	if err := errors.Join(r.hosts[0].start("publish"), r.hosts[1].start("agent"), r.hosts[2].start("agent", "--drift", "report")); err != nil {
+	if err := errors.Join(r.hosts[0].Start("publish"), r.hosts[1].Start("agent"), r.hosts[2].Start("agent", "--drift", "report")); err != nil {
 		t.Fatal(err)
 	}
 	r.await()
@@ -118,8 +120,8 @@ func newRoute(t *testing.T, l *lab, tenant string, size int) *route {
 // replace gives the source's file its content.
 func (r *route) replace() {
 	r.Helper()
-	outside := r.hosts[0].dir + ".new"
-	if err := errors.Join(os.WriteFile(outside, r.content, 0o644), os.Rename(outside, filepath.Join(r.hosts[0].dir, hot))); err != nil {
+	outside := r.hosts[0].Dir + ".new"
+	if err := errors.Join(os.WriteFile(outside, r.content, 0o644), os.Rename(outside, filepath.Join(r.hosts[0].Dir, hot))); err != nil {
 		r.Fatal(err)
 	}
 }
@@ -137,10 +139,10 @@ func (r *route) edit() {
 
 func (r *route) await() {
 	r.Helper()
-	_, err := eventually(within, func() error {
+	_, err := lab.Eventually(within, func() error {
 		for _, h := range r.hosts[1:] {
-			if got, err := os.ReadFile(filepath.Join(h.dir, hot)); err != nil || !bytes.Equal(got, r.content) {
-				return errors.Join(fmt.Errorf("%s has another content", h.dir), err)
+			if got, err := os.ReadFile(filepath.Join(h.Dir, hot)); err != nil || !bytes.Equal(got, r.content) {
+				return errors.Join(fmt.Errorf("%s has another content", h.Dir), err)
 			}
 		}
 		return nil
@@ -154,7 +156,7 @@ func (r *route) await() {
 // edit.
 func (r *route) damage() {
 	r.Helper()
-	f, err := os.OpenFile(filepath.Join(r.hosts[2].dir, hot), os.O_WRONLY, 0)
+	f, err := os.OpenFile(filepath.Join(r.hosts[2].Dir, hot), os.O_WRONLY, 0)
 	if err == nil {
 		_, err = f.WriteAt([]byte("#"), int64(len(r.content)/2))
 		err = errors.Join(err, f.Close())
@@ -183,7 +185,7 @@ func (r *route) measure(what func()) []traffic {
 // record returns the size of the newest record's stored bytes.
 func (r *route) record() int64 {
 	r.Helper()
-	key := "/confsyncd/" + r.hosts[0].tenant + "/pub/log/"
+	key := "/confsyncd/" + r.hosts[0].Tenant + "/pub/log/"
 	resp, err := r.etcd.Get(r.Context(), key, clientv3.WithPrefix(), clientv3.WithSort(clientv3.SortByKey, clientv3.SortDescend), clientv3.WithLimit(1))
 	if err != nil || len(resp.Kvs) != 1 {
 		r.Fatal(err)

@@ -14,3 +14,10 @@ func (s *Store) MakeKeyframe(ctx context.Context, view View, have func(diff.Hash
 	}
 	return s.PublishKeyframe(ctx, view.Head, k)
 }
+
+// Staged returns how many Txns of packs are known to be applied.
+func (d *Draft) Staged() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.put)
+}

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/lab"
+
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -65,15 +67,15 @@ func within(t *testing.T, d time.Duration, what string, ok func() bool) {
 // reach directly.
 type faulty struct {
 	*fixture
-	proxy  *proxy
+	proxy  *lab.Proxy
 	direct *fixture
 	raw    *clientv3.Client
 }
 
 func newFaulty(t *testing.T) *faulty {
 	endpoint := devetcdtest.Start(t)
-	p := newProxy(t, endpoint)
-	f, _ := newFixtureAt(t, p.endpoint())
+	p := lab.NewProxy(t, endpoint)
+	f, _ := newFixtureAt(t, p.Endpoint())
 	direct, _ := newFixtureAt(t, endpoint)
 	return &faulty{fixture: f, proxy: p, direct: direct, raw: rawClient(t, endpoint)}
 }
@@ -120,10 +122,10 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view() // so that it is connected
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
-		f.proxy.heal()
+		f.proxy.Heal()
 		o := f.takes(done, heals)
 		if o.err != nil || o.head.Position.Generation != 1 {
 			t.Fatalf("%+v: %v", o.head, o.err)
@@ -139,16 +141,16 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
-		f.proxy.cut()
+		f.proxy.Cut()
 		select { // longer than one call may take
 		case o := <-done:
 			t.Fatalf("gave up: %v", o.err)
 		case <-time.After(6 * time.Second):
 		}
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); o.err != nil || o.head.Position.Generation != 1 {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -160,12 +162,12 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		done := f.commitLater(t.Context(), h1, map[string]string{"b": "two"}, false)
 		h2 := f.applied(2)
 		f.direct.tree = entries(t, "a", "one", "b", "two")
 		f.direct.mustCommit(h2, map[string]string{"c": "three"}, false)
-		f.proxy.heal()
+		f.proxy.Heal()
 		o := f.takes(done, heals)
 		// Its own head, not the newest: the committer knows the tree of no other.
 		if o.err != nil || o.head.Position != h2.Position {
@@ -179,11 +181,11 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
-		f.proxy.hold()
+		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		f.direct.tree = f.tree
 		done := f.commitLater(t.Context(), h1, map[string]string{"b": "two"}, false)
 		f.direct.mustCommit(h1, map[string]string{"c": "three"}, false)
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); !errors.Is(o.err, store.ErrLostRace) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -192,7 +194,7 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := f.commitLater(ctx, nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
@@ -205,11 +207,11 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := f.commitLater(ctx, nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
-		f.proxy.cut()
+		f.proxy.Cut()
 		select { // several tries to read it back
 		case o := <-done:
 			t.Fatalf("gave up: %v", o.err)
@@ -230,14 +232,14 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 			if connected {
 				f.view()
 			}
-			f.proxy.cut()
+			f.proxy.Cut()
 			done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
 			select {
 			case o := <-done:
 				t.Fatalf("%+v: %v", o.head, o.err)
 			case <-time.After(1500 * time.Millisecond):
 			}
-			f.proxy.heal()
+			f.proxy.Heal()
 			if o := f.takes(done, heals); o.err != nil || o.head.Position.Generation != 1 {
 				t.Fatalf("%+v: %v", o.head, o.err)
 			}
@@ -251,7 +253,7 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.cut()
+		f.proxy.Cut()
 		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 		defer cancel()
 		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 3*time.Second)
@@ -263,7 +265,7 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.hold()
+		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 2*time.Second)
@@ -275,14 +277,14 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.cut()
+		f.proxy.Cut()
 		done := f.commitLater(t.Context(), nil, manyFiles(20, 300_000, 1), true)
 		select {
 		case o := <-done:
 			t.Fatalf("%+v: %v", o.head, o.err)
 		case <-time.After(time.Second):
 		}
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); o.err != nil {
 			t.Fatal(o.err)
 		}
@@ -292,13 +294,13 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		f.view()
-		f.proxy.hold()
+		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		if o := f.takes(f.commitLater(ctx, nil, manyFiles(20, 300_000, 1), true), 2*time.Second); o.err == nil {
 			t.Fatalf("%+v", o.head)
 		}
-		f.proxy.heal()
+		f.proxy.Heal()
 		if f.direct.view().Head != nil {
 			t.Error("a head without its packs")
 		}
@@ -351,13 +353,13 @@ func TestFollowAfterTheConnectionWasCut(t *testing.T) {
 	h := f.mustCommit(nil, map[string]string{"a": "one"}, false)
 	feed := f.follower()
 	sees(t, feed, "the first head", atGeneration(1))
-	f.proxy.cut()
+	f.proxy.Cut()
 	within(t, heals, "the feed says that etcd is away", func() bool { return feed.Err() != nil })
 	f.direct.tree = f.tree
 	for i := range 3 {
 		h = f.direct.mustCommit(h, map[string]string{"a": fmt.Sprint(i)}, false)
 	}
-	f.proxy.heal()
+	f.proxy.Heal()
 	v := sees(t, feed, "the newest head", atGeneration(4))
 	f.direct.check(store.Have{}, v)
 }
@@ -390,17 +392,17 @@ func (m *member) stop() {
 // replace leads the proxy to an etcd with the data in dir, in place of m.
 func (f *faulty) replace(m *member, dir string) *member {
 	f.Helper()
-	f.proxy.cut()
+	f.proxy.Cut()
 	m.stop()
 	next := startMember(f.T, dir)
-	f.proxy.lead(next.server.Endpoint())
-	f.proxy.heal()
+	f.proxy.Lead(next.server.Endpoint())
+	f.proxy.Heal()
 	return next
 }
 
 func newFaultyAt(t *testing.T, m *member) *faulty {
-	p := newProxy(t, m.server.Endpoint())
-	f, _ := newFixtureAt(t, p.endpoint())
+	p := lab.NewProxy(t, m.server.Endpoint())
+	f, _ := newFixtureAt(t, p.Endpoint())
 	return &faulty{fixture: f, proxy: p}
 }
 
@@ -432,7 +434,7 @@ func TestFollowAfterEtcdWasRestored(t *testing.T) {
 	m := startMember(t, dir)
 	f := newFaultyAt(t, m)
 	h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
-	f.proxy.cut()
+	f.proxy.Cut()
 	m.stop()
 	if err := os.CopyFS(backup, os.DirFS(dir)); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,4 @@
-//go:build !lean
-
-package e2e
+package lab
 
 import (
 	"context"
@@ -20,29 +18,32 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
-// reader reads a target as those do who use its files.
-type reader struct {
-	dir    string
-	ledger *ledger
-	// stay are paths that must be there at all times.
-	stay  []string
-	reads atomic.Int64
+// Reader reads a target as those do who use its files.
+type Reader struct {
+	Dir    string
+	Ledger *Ledger
+	// Stay are paths that must be there at all times.
+	Stay []string
+	// Skip tells which paths others may do with as they like; nil: none.
+	Skip  func(path string) bool
+	Reads atomic.Int64
 	seen  diff.Position // what the journal said last
 }
 
-// run reads until ctx ends or something is wrong.
-func (r *reader) run(ctx context.Context) error {
+// Run reads until ctx ends or something is wrong.
+func (r *Reader) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
-		if err := r.once(); err != nil {
-			return fmt.Errorf("in %s: %w", r.dir, err)
+		if err := r.Once(); err != nil {
+			return fmt.Errorf("in %s: %w", r.Dir, err)
 		}
-		sleep(ctx, time.Millisecond)
+		Sleep(ctx, time.Millisecond)
 	}
 	return nil
 }
 
-func (r *reader) once() error {
-	for _, p := range r.stay {
+// Once reads all files, and the journal, once.
+func (r *Reader) Once() error {
+	for _, p := range r.Stay {
 		if err := r.file(p); err != nil {
 			return err
 		}
@@ -54,14 +55,14 @@ func (r *reader) once() error {
 }
 
 // all reads whatever lies below a directory.
-func (r *reader) all(dir string) error {
-	entries, err := os.ReadDir(filepath.Join(r.dir, dir))
+func (r *Reader) all(dir string) error {
+	entries, err := os.ReadDir(filepath.Join(r.Dir, dir))
 	if err != nil && !gone(err) {
 		return err
 	}
 	for _, e := range entries {
 		p := path.Join(dir, e.Name())
-		if p == own {
+		if p == own || r.Skip != nil && r.Skip(p) {
 			continue
 		}
 		if e.IsDir() {
@@ -83,11 +84,11 @@ func gone(err error) bool {
 }
 
 // file reads a file or symlink, and checks it.
-func (r *reader) file(p string) error {
-	name := filepath.Join(r.dir, p)
+func (r *Reader) file(p string) error {
+	name := filepath.Join(r.Dir, p)
 	if to, err := os.Readlink(name); err == nil {
-		r.reads.Add(1)
-		return r.ledger.checkLink(p, to)
+		r.Reads.Add(1)
+		return r.Ledger.CheckLink(p, to)
 	}
 	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
@@ -102,14 +103,14 @@ func (r *reader) file(p string) error {
 	if err != nil {
 		return err
 	}
-	r.reads.Add(1)
-	return r.ledger.checkFile(p, uint32(info.Mode().Perm()), string(b))
+	r.Reads.Add(1)
+	return r.Ledger.CheckFile(p, uint32(info.Mode().Perm()), string(b))
 }
 
 // generation checks that the journal is always there once it was, and never falls.
 // Only where an operator accepts another tenant id do generations begin anew.
-func (r *reader) generation() error {
-	s, _, err := install.ReadState(r.dir)
+func (r *Reader) generation() error {
+	s, _, err := install.ReadState(r.Dir)
 	switch {
 	case errors.Is(err, journal.ErrNone) && r.seen.IsZero():
 		return nil

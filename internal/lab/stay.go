@@ -1,6 +1,4 @@
-//go:build !lean
-
-package e2e
+package lab
 
 import (
 	"encoding/binary"
@@ -13,20 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// stay lets the kernel tell whether paths were there, and never half-written, at every
+// Stay lets the kernel tell whether paths were there, and never half-written, at every
 // instant: a path that a rename replaces is neither deleted nor modified.
-type stay struct {
+type Stay struct {
 	events int            // inotify descriptor
 	dirs   map[int]string // by watch
 }
 
-// newStay watches paths below dir, whose directories stay the same.
-func newStay(dir string, paths []string) (*stay, error) {
+// NewStay watches paths below dir, whose directories stay the same.
+func NewStay(dir string, paths []string) (*Stay, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, err
 	}
-	s := &stay{events: fd, dirs: make(map[int]string)}
+	s := &Stay{events: fd, dirs: make(map[int]string)}
 	for _, p := range paths {
 		at := path.Dir(p)
 		wd, err := unix.InotifyAddWatch(fd, filepath.Join(dir, at), unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MODIFY|unix.IN_MOVE_SELF|unix.IN_DELETE_SELF)
@@ -38,8 +36,8 @@ func newStay(dir string, paths []string) (*stay, error) {
 	return s, nil
 }
 
-// close tells what happened that should not have.
-func (s *stay) close() error {
+// Close tells what happened that should not have.
+func (s *Stay) Close() error {
 	var errs []error
 	buf := make([]byte, 1<<20)
 	for {

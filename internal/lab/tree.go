@@ -1,6 +1,4 @@
-//go:build !lean
-
-package e2e
+package lab
 
 import (
 	"errors"
@@ -20,18 +18,18 @@ import (
 // own is what an agent keeps for itself in a target.
 const own = ".confsyncd"
 
-// node is what lies at a path: its kind and mode as they are, and what it holds.
-type node struct {
-	mode    fs.FileMode // of a symlink only its kind
-	content string      // of a file; where a symlink points to
+// Node is what lies at a path: its kind and mode as they are, and what it holds.
+type Node struct {
+	Mode    fs.FileMode // of a symlink only its kind
+	Content string      // of a file; where a symlink points to
 }
 
-// tree is what lies in a directory, by path.
-type tree map[string]node
+// Tree is what lies in a directory, by path.
+type Tree map[string]Node
 
-// readTree reads a directory that nobody changes.
-func readTree(dir string) (tree, error) {
-	found := make(tree)
+// ReadTree reads a directory that nobody changes.
+func ReadTree(dir string) (Tree, error) {
+	found := make(Tree)
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
 		if err != nil || name == dir {
 			return err
@@ -47,15 +45,15 @@ func readTree(dir string) (tree, error) {
 		if err != nil {
 			return err
 		}
-		n := node{mode: info.Mode()}
+		n := Node{Mode: info.Mode()}
 		switch info.Mode().Type() {
 		case 0:
 			var b []byte
 			b, err = os.ReadFile(name)
-			n.content = string(b)
+			n.Content = string(b)
 		case fs.ModeSymlink:
-			n.mode = fs.ModeSymlink
-			n.content, err = os.Readlink(name)
+			n.Mode = fs.ModeSymlink
+			n.Content, err = os.Readlink(name)
 		}
 		found[path] = n
 		return err
@@ -63,8 +61,8 @@ func readTree(dir string) (tree, error) {
 	return found, err
 }
 
-// differ tells how got differs from want, nil if it does not.
-func differ(want, got tree) error {
+// Differ tells how got differs from want, nil if it does not.
+func Differ(want, got Tree) error {
 	var words []string
 	for _, path := range slices.Sorted(maps.Keys(want)) {
 		w := want[path]
@@ -72,9 +70,9 @@ func differ(want, got tree) error {
 		switch {
 		case !ok:
 			words = append(words, path+" is missing")
-		case g.mode != w.mode:
-			words = append(words, fmt.Sprintf("%s is %v, want %v", path, g.mode, w.mode))
-		case g.content != w.content:
+		case g.Mode != w.Mode:
+			words = append(words, fmt.Sprintf("%s is %v, want %v", path, g.Mode, w.Mode))
+		case g.Content != w.Content:
 			words = append(words, path+" has another content")
 		}
 	}
@@ -89,19 +87,19 @@ func differ(want, got tree) error {
 	return fmt.Errorf("%d differences: %s", len(words), strings.Join(words[:min(len(words), 8)], "; "))
 }
 
-// equal waits until dir is want, and returns how long that took.
-func equal(want tree, dir string, within time.Duration) (time.Duration, error) {
-	return eventually(within, func() error {
-		got, err := readTree(dir)
+// Equal waits until dir is want, and returns how long that took.
+func Equal(want Tree, dir string, within time.Duration) (time.Duration, error) {
+	return Eventually(within, func() error {
+		got, err := ReadTree(dir)
 		if err != nil {
 			return err
 		}
-		return differ(want, got)
+		return Differ(want, got)
 	})
 }
 
-// stamps tells, for everything in a directory, whether anybody touched it since.
-func stamps(dir string) (map[string]syscall.Stat_t, error) {
+// Stamps tells, for everything in a directory, whether anybody touched it since.
+func Stamps(dir string) (map[string]syscall.Stat_t, error) {
 	found := make(map[string]syscall.Stat_t)
 	err := filepath.WalkDir(dir, func(name string, _ fs.DirEntry, err error) error {
 		if err != nil {
@@ -118,8 +116,8 @@ func stamps(dir string) (map[string]syscall.Stat_t, error) {
 	return found, err
 }
 
-// leftovers tells what an agent at rest should not have in its own directory.
-func leftovers(target string) error {
+// Leftovers tells what an agent at rest should not have in its own directory.
+func Leftovers(target string) error {
 	var errs []error
 	for _, sub := range []string{"stage", "kept"} {
 		entries, err := os.ReadDir(filepath.Join(install.ControlDir(target), sub))

@@ -1,0 +1,111 @@
+//go:build faults
+
+package faults
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Case is one fault.
+type Case struct {
+	Name string
+	// How tells, for who reads docs/faults.md, how the fault is made.
+	How string
+	// Modes are the modes of target that it is tried in; nil: both.
+	Modes []string
+	Needs Needs
+	// Alone keeps others from running meanwhile: it uses up the machine, or measures it.
+	Alone bool
+	// Slow leaves it out of samples: it takes a minute or more.
+	Slow bool
+	// Within is how soon after healing all must be equal; 0: 20 s.
+	Within time.Duration
+	Setup  Setup
+	// Try makes the fault and heals it. It ends the test if that cannot be done.
+	Try func(w *World)
+}
+
+// Setup says in what a World differs from the usual one.
+type Setup struct {
+	Files   int      // that the source begins with; 0: 40
+	Members int      // of etcd; 0: one
+	Etcd    []string // more flags of etcd's servers
+	Publish []string // more flags of the publisher
+	Agent   []string // more flags of the agent
+	// Empty starts neither publisher nor agent: Try does.
+	Empty bool
+}
+
+// Needs are what a case cannot do without.
+type Needs struct {
+	Root     bool
+	Programs []string // with the Debian package after a colon, if it has another name
+}
+
+// missing tells what is not there, "" if all is.
+func (n Needs) missing() string {
+	if n.Root && os.Getuid() != 0 {
+		return "needs root"
+	}
+	for _, p := range n.Programs {
+		name, _, _ := strings.Cut(p, ":")
+		if _, err := exec.LookPath(name); err != nil {
+			return "needs " + name
+		}
+	}
+	return ""
+}
+
+// Group is a kind of faults, with its cases.
+type Group struct {
+	Name  string
+	Cases []Case
+}
+
+// groups is the whole table.
+func groups() []Group {
+	return []Group{
+		{"killed", killedCases()},
+		{"power", powerCases()},
+		{"etcd", etcdCases()},
+		{"data", dataCases()},
+		{"source", sourceCases()},
+		{"target", targetCases()},
+		{"time", timeCases()},
+		{"standby", standbyCases()},
+	}
+}
+
+func (c Case) modes() []string {
+	if c.Modes == nil {
+		return []string{"files", "tree"}
+	}
+	return c.Modes
+}
+
+func (c Case) within() time.Duration {
+	if c.Within == 0 {
+		return 20 * time.Second
+	}
+	return c.Within
+}
+
+// run tries the case in one mode.
+func (c Case) run(t *testing.T, group, mode string) {
+	r := &Result{Group: group, Name: c.Name, How: c.How, Mode: mode, Began: time.Now(), Counts: make(map[string]int)}
+	defer results.add(t, r)
+	if r.Skipped = c.Needs.missing(); r.Skipped != "" {
+		t.Skip(r.Skipped)
+	}
+	w := newWorld(t, c, mode, r)
+	if !c.Setup.Empty {
+		w.Start()
+	}
+	c.Try(w)
+	w.Converge()
+	w.rest()
+}

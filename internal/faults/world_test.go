@@ -1,0 +1,307 @@
+//go:build faults
+
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/confsyncd/confsyncd/internal/lab"
+)
+
+// tenant is what is published.
+const tenant = "prod"
+
+// World is a publisher and an agent around an etcd, with those who use them.
+type World struct {
+	*testing.T
+	*lab.Lab
+	Cluster *lab.Cluster
+	Mode    string
+	Source  *lab.Host
+	Target  *lab.Host
+	// What each reaches the members of etcd through.
+	SourceProxies, TargetProxies []*lab.Proxy
+	Writer                       *lab.Writer
+	Seed                         uint64
+
+	// Want, if set, says what the target must become in place of what the Writer wrote.
+	Want func() (lab.Tree, error)
+	// Rewound is set by a case that takes commits away from etcd.
+	Rewound bool
+	// Strange is set, before the target is read, by a case that lets others change the
+	// target: their changes are neither drift that is left nor files that went missing.
+	Strange bool
+
+	c         Case
+	result    *Result
+	reader    *lab.Reader
+	stopRead  context.CancelFunc
+	read      chan error // closed once the reader has ended
+	honest    chan error // closed once the journal is no longer looked at
+	bystander map[string]syscall.Stat_t
+	healed    time.Time
+	converged bool
+	baseline  map[string]usage // of daemons that were in sync, by name
+}
+
+func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
+	t.Helper()
+	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
+	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{
+		Program: *etcdFlag, Members: c.Setup.Members,
+		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
+		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
+	})
+	w.do(w.Cluster.Start())
+	w.Lab = lab.New(t, program, w.Cluster.Members[0])
+	w.Source, w.Target = w.host("source"), w.host("target")
+	w.SourceProxies, w.TargetProxies = w.proxied(w.Source), w.proxied(w.Target)
+	var err error
+	w.Writer, err = lab.NewWriter(w.Source.Dir, w.Seed)
+	w.do(err)
+	files := c.Setup.Files
+	if files == 0 {
+		files = 40
+	}
+	w.do(w.Writer.Fill(files))
+	w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
+	w.surround()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
+		}
+	})
+	return w
+}
+
+// seedOf makes each case's draws its own, whichever others run.
+func seedOf(name string) uint64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(name)) // It never fails.
+	return theSeed() ^ h.Sum64()
+}
+
+func (w *World) host(name string) *lab.Host {
+	return w.Lab.Host(w.T, tenant, name)
+}
+
+// proxied leads a host's ways to etcd through proxies, one for each member.
+func (w *World) proxied(h *lab.Host) []*lab.Proxy {
+	var all []*lab.Proxy
+	var via []string
+	for _, m := range w.Cluster.Members {
+		p := lab.NewProxy(w.T, m.Endpoint())
+		all, via = append(all, p), append(via, p.Endpoint())
+	}
+	h.Via = strings.Join(via, ",")
+	return all
+}
+
+// surround puts bystanders beside source and target, which nobody may touch.
+func (w *World) surround() {
+	w.Helper()
+	for _, h := range []*lab.Host{w.Source, w.Target} {
+		beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
+		w.do(errors.Join(
+			os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
+			os.WriteFile(filepath.Join(beside, "file"), []byte("not ours\n"), 0o640),
+			os.WriteFile(filepath.Join(beside, "sub", "file"), []byte("not ours either\n"), 0o600),
+			os.Symlink("sub/file", filepath.Join(beside, "link")),
+		))
+	}
+	w.bystander = w.bystanders()
+}
+
+func (w *World) bystanders() map[string]syscall.Stat_t {
+	w.Helper()
+	all := make(map[string]syscall.Stat_t)
+	for _, h := range []*lab.Host{w.Source, w.Target} {
+		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
+		w.do(err)
+		for name, st := range stamps {
+			all[name] = st
+		}
+	}
+	return all
+}
+
+// do ends the test if a step of it fails.
+func (w *World) do(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+// wrong fails a check, by its letter.
+func (w *World) wrong(letter, format string, args ...any) {
+	w.Helper()
+	w.result.checked(letter, false)
+	w.Errorf("check %s: "+format, append([]any{letter}, args...)...)
+}
+
+// Count adds to how often something was done, as docs/faults.md tells it: "kills", "cuts",
+// "bad inputs".
+func (w *World) Count(what string, n int) { w.result.count(what, n) }
+
+// Note is told beside the case in docs/faults.md.
+func (w *World) Note(format string, args ...any) {
+	w.Helper()
+	w.Logf(format, args...)
+	w.result.Notes = append(w.result.Notes, fmt.Sprintf(format, args...))
+}
+
+// Publish starts the publisher.
+func (w *World) Publish(more ...string) {
+	w.Helper()
+	w.do(w.Source.Start("publish", w.PublishFlags(more...)...))
+}
+
+// PublishFlags are what the publisher is started with.
+func (w *World) PublishFlags(more ...string) []string {
+	return append(append([]string{"--settle", "10ms", "--max-delay", "200ms", "--publisher", "ci"}, w.c.Setup.Publish...), more...)
+}
+
+// Agent starts the agent.
+func (w *World) Agent(more ...string) {
+	w.Helper()
+	w.do(w.Target.Start("agent", w.AgentFlags(more...)...))
+}
+
+// AgentFlags are what the agent is started with.
+func (w *World) AgentFlags(more ...string) []string {
+	flags := append([]string{"--mode", w.Mode}, w.c.Setup.Agent...)
+	return append(flags, more...)
+}
+
+// Start starts publisher and agent, waits until the target equals the source, and has it
+// read from then on.
+func (w *World) Start() {
+	w.Helper()
+	w.Publish()
+	w.Agent()
+	w.Equal(20 * time.Second)
+	w.Measure()
+	w.Read()
+}
+
+// Read has the target read from now on, until all is checked.
+func (w *World) Read() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.stopRead, w.read, w.honest = cancel, make(chan error, 1), make(chan error, 1)
+	go func() {
+		defer close(w.read)
+		w.read <- w.reader.Run(ctx)
+	}()
+	go func() {
+		defer close(w.honest)
+		var err error
+		for err == nil && lab.Sleep(ctx, 5*time.Millisecond) && !w.Strange {
+			err = w.honestly()
+		}
+		w.honest <- err
+	}()
+	w.Cleanup(cancel)
+}
+
+// Edit makes edits of all kinds, as the Writer draws them.
+func (w *World) Edit(times int) {
+	w.Helper()
+	for range times {
+		w.do(w.Writer.Edit())
+	}
+}
+
+// Replace replaces files by new versions, all as one changeset.
+func (w *World) Replace(files int) {
+	w.Helper()
+	hold := filepath.Join(w.Source.Dir, ".confsyncd-hold")
+	w.do(os.WriteFile(hold, nil, 0o600))
+	paths := w.Writer.Paths(func(n lab.Node) bool { return n.Mode.Type() != fs.ModeDir })
+	for range files {
+		w.do(w.Writer.Put(w.Writer.Pick(paths)))
+	}
+	w.do(os.Remove(hold))
+}
+
+// want is what the target must become.
+func (w *World) want() (lab.Tree, error) {
+	if w.Want != nil {
+		return w.Want()
+	}
+	source, err := lab.ReadTree(w.Source.Dir)
+	if err == nil {
+		err = lab.Differ(w.Writer.Model, source)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the source is not what was written: %w", err)
+	}
+	return source, nil
+}
+
+// Equal waits until the target is what it must become.
+func (w *World) Equal(within time.Duration) time.Duration {
+	w.Helper()
+	took, err := lab.Eventually(within, w.differ)
+	if err != nil {
+		w.wrong("e", "the target does not become equal: %v\npublisher: %s\nagent: %s", err, lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
+		w.FailNow()
+	}
+	return took
+}
+
+func (w *World) differ() error {
+	want, err := w.want()
+	if err != nil {
+		return err
+	}
+	got, err := lab.ReadTree(w.Target.Dir)
+	if err != nil {
+		return err
+	}
+	return lab.Differ(want, got)
+}
+
+// Healed marks the moment from which on nothing is in the way.
+func (w *World) Healed() { w.healed, w.converged = time.Now(), false }
+
+// Converge waits until all is equal again after the fault has healed, or after now if no
+// case said when that was.
+func (w *World) Converge() time.Duration {
+	w.Helper()
+	if w.converged {
+		return w.result.Converged
+	}
+	if w.healed.IsZero() {
+		w.healed = time.Now()
+	}
+	left := w.c.within() - time.Since(w.healed)
+	w.Equal(left)
+	took := time.Since(w.healed)
+	w.converged, w.result.Converged = true, max(w.result.Converged, took)
+	w.result.checked("c", true)
+	w.result.checked("e", true)
+	return took
+}
+
+// Says waits until a host's log has all the words in one line, and returns it.
+func (w *World) Says(h *lab.Host, words ...string) string {
+	w.Helper()
+	line, err := lab.FindLine(h.Log, 20*time.Second, words...)
+	if err != nil {
+		w.wrong("f", "%v", err)
+		w.FailNow()
+	}
+	w.result.checked("f", true)
+	return line
+}

@@ -1,0 +1,136 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Host is a machine: what it publishes or applies, and what it remembers.
+type Host struct {
+	Lab    *Lab
+	Tenant string
+	Dir    string // source or target
+	State  string
+	Via    string   // endpoint that it knows the etcd by
+	Log    string   // of its daemon
+	Daemon *Process // nil while none runs
+}
+
+// Host makes a machine with an empty directory.
+func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
+	t.Helper()
+	base := filepath.Join(l.Dir, tenant+"-"+name)
+	h := &Host{
+		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(),
+		Log: filepath.Join(base, "log"),
+	}
+	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if h.Daemon != nil {
+			_ = h.Daemon.Kill()
+		}
+	})
+	return h
+}
+
+// global are the arguments that all subcommands take.
+func (h *Host) global(more ...string) []string {
+	return append([]string{"--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json"}, more...)
+}
+
+// Start starts the host's daemon.
+func (h *Host) Start(subcommand string, flags ...string) (err error) {
+	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
+	h.Daemon, err = Start(h.Log, nil, h.Lab.Program, h.global(args...)...)
+	return err
+}
+
+// Stop ends the host's daemon.
+func (h *Host) Stop() error {
+	p := h.Daemon
+	h.Daemon = nil
+	return p.Stop()
+}
+
+// Ran is what a command that ended has done.
+type Ran struct {
+	Out, Err string
+	Code     int
+	User     time.Duration // of the processor, without the kernel's
+}
+
+func (r Ran) String() string { return fmt.Sprintf("exit %d\n%s%s", r.Code, r.Out, r.Err) }
+
+// Run runs push or pull on the host's directory.
+func (h *Host) Run(t testing.TB, subcommand string, flags ...string) Ran {
+	t.Helper()
+	return h.Command(t, append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)...)
+}
+
+// Command runs any command on the host.
+func (h *Host) Command(t testing.TB, args ...string) Ran {
+	t.Helper()
+	cmd := exec.Command(h.Lab.Program, h.global(args...)...)
+	cmd.Env = Environment()
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err := cmd.Run()
+	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	state := cmd.ProcessState
+	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime()}
+}
+
+// Must runs push or pull, which must succeed.
+func (h *Host) Must(t testing.TB, subcommand string, flags ...string) Ran {
+	t.Helper()
+	r := h.Run(t, subcommand, flags...)
+	if r.Code != 0 {
+		t.Fatalf("confsyncd %s: %v", subcommand, r)
+	}
+	return r
+}
+
+// Status is what "confsyncd status" tells of the tenant, and of the host's directory.
+type Status struct {
+	Tenants []struct {
+		TenantID   string `json:"tenant_id"`
+		Generation uint64
+		Founding   uint64
+		Keyframe   uint64
+	}
+	Sources []struct{ State, Reason string }
+	Targets []struct {
+		State, Reason string
+		Generation    uint64
+		Behind        *uint64
+		Pending       uint64
+	}
+}
+
+// Status asks "confsyncd status", which must answer.
+func (h *Host) Status(t testing.TB) Status {
+	t.Helper()
+	r := h.Command(t, "status", "--tenant", h.Tenant, "-o", "json")
+	var s Status
+	if err := json.Unmarshal([]byte(r.Out), &s); err != nil || len(s.Tenants) != 1 {
+		t.Fatalf("confsyncd status: %v: %v", err, r)
+	}
+	return s
+}
+
+// Generation is the tenant's newest.
+func (h *Host) Generation(t testing.TB) uint64 {
+	t.Helper()
+	return h.Status(t).Tenants[0].Generation
+}
