@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/lab"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -84,11 +85,11 @@ func TestLeadersCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		c := f.stand()
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
 		f.direct.vacate(c.Seat())
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); o.err != nil || o.head.Position.Generation != 1 {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -98,13 +99,13 @@ func TestLeadersCommitWhoseReplyWasLost(t *testing.T) {
 		f := newFaulty(t)
 		h1 := f.mustCommit(nil, map[string]string{"a": "one"}, false)
 		c := f.stand()
-		f.proxy.swallow()
+		f.proxy.Do(lab.Harm{DropAnswers: true})
 		done := f.commitLater(t.Context(), h1, map[string]string{"b": "two"}, false)
 		h2 := f.applied(2)
 		f.direct.vacate(c.Seat())
 		f.direct.tree = entries(t, "a", "one", "b", "two")
 		f.direct.mustCommit(h2, map[string]string{"c": "three"}, false)
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); o.err != nil || o.head.Position != h2.Position {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -113,10 +114,10 @@ func TestLeadersCommitWhoseReplyWasLost(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
 		c := f.stand()
-		f.proxy.hold()
+		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
 		f.direct.vacate(c.Seat())
-		f.proxy.heal()
+		f.proxy.Heal()
 		if o := f.takes(done, heals); !errors.Is(o.err, store.ErrNotLeader) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
