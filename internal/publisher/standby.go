@@ -68,33 +68,35 @@ func (p *Publisher) follow(ctx context.Context) error {
 		return err
 	}
 	// Of what nobody of the election committed, nobody's directory need have anything.
-	ours := own || p.election.Peer(head.Instance)
-	if !ours || !steps.walk(known, head.Position.Generation, p.lineage.moved) {
+	ours := func(instance string) bool { return instance == p.memory.instance() || p.election.Peer(instance) }
+	if !steps.walk(known, head.Position.Generation, ours, p.lineage.moved) {
 		p.lineage.reset()
 	}
 	return p.memory.remember(head.Position, v.Tree)
 }
 
 // steps are the trees that lead to a head, by generation.
-type steps map[uint64]struct {
+type steps map[uint64]step
+
+type step struct {
 	tree     diff.Tree
 	founding bool
+	instance string // of who committed it
 }
 
 func (s steps) add(r *codec.Record, tree diff.Tree) {
-	s[r.Generation] = struct {
-		tree     diff.Tree
-		founding bool
-	}{tree, r.Founding}
+	s[r.Generation] = step{tree, r.Founding, r.Instance}
 }
 
 // walk calls moved for each step from what is known to a generation, and reports whether
-// none is missing.
-func (s steps) walk(known store.Have, to uint64, moved func(before, after diff.Tree)) bool {
+// none is missing and all are ours.
+func (s steps) walk(known store.Have, to uint64, ours func(instance string) bool, moved func(before, after diff.Tree)) bool {
 	at, tree := known.Position.Generation, known.Tree
 	for _, g := range slices.Sorted(maps.Keys(s)) {
 		switch next := s[g]; {
 		case g <= at:
+		case !ours(next.instance):
+			return false
 		case g == at+1, next.founding:
 			moved(tree, next.tree)
 			at, tree = g, next.tree
