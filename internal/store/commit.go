@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -147,7 +148,8 @@ func (d *Draft) Discard() {
 // known, or gives up after commitPatience.
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now or
-// etcd was taken back to before the packs were staged,
+// etcd was taken back to before the packs were staged, ErrNotLeader if the store is a
+// leader's whose seat is gone,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
 // away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
 // head could no longer be understood, with the outcome unknown. Then the head tells,
@@ -180,7 +182,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 	// it was not applied.
 	onItsWay := false
 	defer func() {
-		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrAmbiguous) {
+		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrAmbiguous) {
 			err = fmt.Errorf("%w: %w", ErrAmbiguous, err)
 		}
 	}()
@@ -190,11 +192,11 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return nil, err
 		}
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
-		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
+		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {
 			return head, err
 		}
 		onItsWay = onItsWay || errors.Is(err, ErrAmbiguous) && !errors.Is(err, rpctypes.ErrNoSpace)
-		// A lost race may be our own commit's second arrival.
+		// A lost race may be our own commit's second arrival; so may a lost leadership.
 		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
 		case readErr != nil:
@@ -203,6 +205,8 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return now, nil
 		case mine:
 			return head, nil // another's commit is on top of it
+		case errors.Is(err, ErrNotLeader):
+			return nil, err // nor can what was sent before still arrive: it compares the seat
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
@@ -268,23 +272,33 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 	return clientv3.Compare(clientv3.Value(s.keys.head()), "=", string(base.raw))
 }
 
-// swap runs one Txn that changes the head, and returns ErrLostRace if the comparison
-// fails.
+// swap runs one Txn that changes the head. It returns ErrNotLeader if the store is a
+// leader's whose seat is gone, and ErrLostRace if another comparison fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
+	compare := append(slices.Clone(and), is)
+	var otherwise []clientv3.Op
+	if !s.seat.IsZero() {
+		compare = append(compare, s.seat.held())
+		otherwise = []clientv3.Op{clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly())}
+	}
 	var revision int64
+	var failed error
 	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
-		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
+		resp, err := etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
 		if err != nil {
 			return err
 		}
-		revision = 0
-		if resp.Succeeded {
-			revision = resp.Header.Revision
+		revision, failed = resp.Header.Revision, nil
+		if !resp.Succeeded {
+			revision, failed = 0, ErrLostRace
+			if !s.seat.IsZero() && !s.seat.in(resp.Responses[0].GetResponseRange().Kvs) {
+				failed = ErrNotLeader
+			}
 		}
 		return nil
 	})
-	if err == nil && revision == 0 {
-		err = fmt.Errorf("%s: %w", op, ErrLostRace)
+	if err == nil && failed != nil {
+		err = fmt.Errorf("%s: %w", op, failed)
 	}
 	return revision, err
 }
