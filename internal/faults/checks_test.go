@@ -95,7 +95,7 @@ func (w *World) acknowledged() {
 		if json.Unmarshal([]byte(line), &c) != nil || c.Message != "committed" {
 			continue
 		}
-		if got := commits[c.Generation]; got == "" || !strings.HasPrefix(got, c.Commit) {
+		if got := commits[c.Generation]; got == "" || got != c.Commit {
 			w.wrong("c", "generation %d was logged as committed (%s), etcd has %q there", c.Generation, c.Commit, got)
 		}
 	}
