@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
@@ -153,7 +154,7 @@ func (w *World) interruptAgents(sig syscall.Signal, step int, look func(*lab.Pro
 			if w.Target.Daemon == nil {
 				tr.Arm(0, nil)
 				w.do(w.Target.StartTraced(tr, "agent", w.AgentFlags()...))
-				w.Equal(w.c.within())
+				w.applied()
 			}
 			if w.stopRead == nil {
 				w.Read()
@@ -210,7 +211,7 @@ func (w *World) interruptPublishers(sig syscall.Signal, step int, look func(*lab
 				if w.Source.Daemon == nil {
 					tr.Arm(0, nil)
 					w.do(w.Source.StartTraced(tr, "publish", w.PublishFlags()...))
-					w.Equal(w.c.within())
+					w.publishes()
 				}
 				committed := lab.CountLines(w.Source.Log, `"committed"`)
 				before := w.Source.Generation(w.T)
@@ -234,6 +235,36 @@ func (w *World) interruptPublishers(sig syscall.Signal, step int, look func(*lab
 		}
 	}
 	w.Publish()
+}
+
+// applied waits until the target equals the source, and its journal says so.
+func (w *World) applied() {
+	w.Helper()
+	w.Equal(w.c.within())
+	head := w.Source.Generation(w.T)
+	_, err := lab.Eventually(w.c.within(), func() error {
+		s, pending, err := install.ReadState(w.Target.Dir)
+		if err == nil && (pending != nil || s.Position.Generation != head) {
+			err = fmt.Errorf("the journal is at %d, the head at %d", s.Position.Generation, head)
+		}
+		return err
+	})
+	w.do(err)
+}
+
+// publishes waits until the publisher, which has begun, has committed an edit.
+func (w *World) publishes() {
+	w.Helper()
+	committed := lab.CountLines(w.Source.Log, `"committed"`)
+	w.do(w.Writer.Write("begun", 0o644, 200))
+	_, err := lab.Eventually(w.c.within(), func() error {
+		if lab.CountLines(w.Source.Log, `"committed"`) == committed {
+			return fmt.Errorf("nothing committed, see %s", lab.Tail(w.Source.Log))
+		}
+		return nil
+	})
+	w.do(err)
+	w.Equal(w.c.within())
 }
 
 // onceMore looks that exactly one generation was made of a changeset.

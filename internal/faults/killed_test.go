@@ -128,7 +128,7 @@ func (w *World) killBeforeAt() {
 	for range 10 {
 		tr.Arm(0, nil)
 		w.do(w.Target.StartTraced(tr, "agent", w.AgentFlags()...))
-		w.Equal(w.c.within())
+		w.applied()
 		if w.stopRead == nil {
 			w.Read()
 		}

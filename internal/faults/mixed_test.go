@@ -49,7 +49,7 @@ func (m *Mixed) Turn() {
 	if m.odd {
 		m.w.do(errors.Join(
 			wr.Remove("goes"), wr.Mkdirs("comes"), wr.Write("comes/file", 0o600, 800),
-			wr.Move("here", "dir/there"),
+			wr.RenameTo("here", "dir/there"),
 			wr.ChmodTo("dir/mode", 0o755), wr.ChmodTo("dir", 0o750),
 			wr.Remove("file"), wr.Mkdirs("file/sub"), wr.Write("file/sub/file", 0o644, 400), wr.Link("file/link"),
 			wr.Remove("directory"), wr.Write("directory", 0o644, 400),
@@ -57,7 +57,7 @@ func (m *Mixed) Turn() {
 	} else {
 		m.w.do(errors.Join(
 			wr.Remove("comes"), wr.Write("goes", 0o644, 700),
-			wr.Move("dir/there", "here"),
+			wr.RenameTo("dir/there", "here"),
 			wr.ChmodTo("dir/mode", 0o644), wr.ChmodTo("dir", 0o755),
 			wr.Remove("file"), wr.Write("file", 0o644, 400),
 			wr.Remove("directory"), wr.Mkdirs("directory/sub"), wr.Write("directory/sub/file", 0o644, 400), wr.Link("directory/link"),

@@ -98,8 +98,10 @@ func StartTraced(tr *Trace, log string, env []string, program string, args ...st
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
-		// Only the thread that started it may trace it. It ends with this goroutine.
+		// Only the thread that started it may trace it. It must not end with this goroutine:
+		// that would end what else it started (PR_SET_PDEATHSIG in prctl(2)).
 		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		err := p.launch(env)
 		started <- err
 		if err != nil {

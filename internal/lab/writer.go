@@ -257,11 +257,11 @@ func (w *Writer) Remove(p string) error {
 
 // Rename moves a file or a directory to a new path, or a file over another.
 func (w *Writer) Rename(from string, dirs []string) error {
-	return w.Move(from, w.newPath(dirs))
+	return w.RenameTo(from, w.newPath(dirs))
 }
 
-// Move moves a file or a directory, not into itself.
-func (w *Writer) Move(from, to string) error {
+// RenameTo moves a file or a directory, not into itself.
+func (w *Writer) RenameTo(from, to string) error {
 	if to == from || strings.HasPrefix(to, from+"/") {
 		return nil
 	}
