@@ -75,7 +75,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	}
 	w.do(w.Writer.Fill(files))
 	w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
-	w.surround()
+	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
@@ -107,10 +107,10 @@ func (w *World) proxied(h *lab.Host) []*lab.Proxy {
 	return all
 }
 
-// surround puts bystanders beside source and target, which nobody may touch.
-func (w *World) surround() {
+// surround puts bystanders beside hosts' directories, which nobody may touch.
+func (w *World) surround(hosts ...*lab.Host) {
 	w.Helper()
-	for _, h := range []*lab.Host{w.Source, w.Target} {
+	for _, h := range hosts {
 		beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
 		w.do(errors.Join(
 			os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
@@ -129,6 +129,7 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
 		w.do(err)
 		for name, st := range stamps {
+			st.Dev = 0 // A file system may be mounted anew.
 			all[name] = st
 		}
 	}
