@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -171,34 +172,59 @@ func (w *Writer) Mkdirs(p string) error {
 
 // Put replaces a file atomically by a new version, or now and then by a symlink.
 func (w *Writer) Put(p string) error {
-	w.next++
-	number := w.next
-	outside := filepath.Join(w.outside, "new")
 	if w.rng.IntN(25) == 0 {
-		to := fmt.Sprint(linkPrefix, number)
-		if err := os.Symlink(to, outside); err != nil {
-			return err
-		}
-		w.Model[p] = Node{Mode: fs.ModeSymlink, Content: to}
-	} else {
-		mode := w.fileMode()
-		filling := 100 + w.rng.IntN(4000)
-		if w.rng.IntN(40) == 0 {
-			filling = 100_000
-		}
-		content := Compose(number, p, mode, filling)
-		if err := os.WriteFile(outside, []byte(content), 0o600); err != nil {
-			return err
-		}
-		if err := os.Chmod(outside, fs.FileMode(mode)); err != nil {
-			return err
-		}
-		w.Ledger.Mode(number, mode)
-		w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+		return w.link(p)
 	}
+	filling := 100 + w.rng.IntN(4000)
+	if w.rng.IntN(40) == 0 {
+		filling = 100_000
+	}
+	w.next++
+	mode := w.fileMode()
+	return w.place(p, w.next, mode, Compose(w.next, p, mode, filling))
+}
+
+// Large replaces a file atomically by a new version of a size that hardly compresses.
+func (w *Writer) Large(p string, size int) error {
+	noise := make([]byte, size*3/4)
+	for i := range noise {
+		noise[i] = byte(w.rng.Uint32())
+	}
+	w.next++
+	mode := w.fileMode()
+	return w.place(p, w.next, mode, compose(w.next, p, mode, base64.StdEncoding.EncodeToString(noise)))
+}
+
+// place puts a version of a file in its place.
+func (w *Writer) place(p string, number uint64, mode uint32, content string) error {
+	outside := filepath.Join(w.outside, "new")
+	if err := os.WriteFile(outside, []byte(content), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chmod(outside, fs.FileMode(mode)); err != nil {
+		return err
+	}
+	w.Ledger.Mode(number, mode)
+	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+	return w.show(p, number)
+}
+
+// link puts a symlink in a file's place.
+func (w *Writer) link(p string) error {
+	w.next++
+	to := fmt.Sprint(linkPrefix, w.next)
+	if err := os.Symlink(to, filepath.Join(w.outside, "new")); err != nil {
+		return err
+	}
+	w.Model[p] = Node{Mode: fs.ModeSymlink, Content: to}
+	return w.show(p, w.next)
+}
+
+// show renames what was written outside into the source.
+func (w *Writer) show(p string, number uint64) error {
 	w.Ledger.Path(number, p)
 	w.numbers[p] = number
-	return os.Rename(outside, w.Name(p))
+	return os.Rename(filepath.Join(w.outside, "new"), w.Name(p))
 }
 
 func (w *Writer) fileMode() uint32 {
