@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -43,6 +44,20 @@ func (h *history) grown(than int) {
 		return nil
 	})
 	h.w.do(err)
+}
+
+// founded waits until a wiped etcd has a history again.
+func (h *history) founded(within time.Duration) {
+	h.w.Helper()
+	_, err := lab.Eventually(within, func() error {
+		if h.commits() == 0 {
+			return errors.New("no commit")
+		}
+		return nil
+	})
+	if err != nil {
+		h.w.wrong("e", "the publisher does not found anew: %v", err)
+	}
 }
 
 // once checks that all since then became one commit.

@@ -43,6 +43,8 @@ type Call struct {
 type Verdict struct {
 	Keep bool       // etcd never gets it
 	Code codes.Code // answered in place of what etcd answers, unless it is OK
+	// Wait, if it is not nil, keeps the answer back until it is closed.
+	Wait <-chan struct{}
 }
 
 // watch is an open stream. Its channel is closed, with the Relay's lock held, when it is to
@@ -161,6 +163,12 @@ func (r *Relay) handle(_ any, client grpc.ServerStream) error {
 	if !v.Keep {
 		if err := r.etcd.Invoke(ctx, full, &request, &answer); err != nil {
 			return err
+		}
+	}
+	if v.Wait != nil {
+		select {
+		case <-v.Wait:
+		case <-ctx.Done():
 		}
 	}
 	if v.Code != codes.OK {

@@ -19,6 +19,8 @@ const (
 	// txnBytes is how many bytes of packs go into one Txn: two packs. etcd takes
 	// 1.5 MiB.
 	txnBytes = 1 << 20
+	// littleBytes is up to what a Txn carries little.
+	littleBytes = 64 << 10
 	// txnPacks is how many packs go into one Txn. etcd takes 128 operations.
 	txnPacks = 64
 	// txnChecks is for how many Txns of packs the commit asks whether they are still in
@@ -103,7 +105,7 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
+		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
 			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
@@ -260,7 +262,11 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 // fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
 	var revision int64
-	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+	send := s.client.call
+	if carries(then) > littleBytes {
+		send = s.client.carry
+	}
+	err := send(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
 		if err != nil {
 			return err
@@ -275,6 +281,14 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 		err = fmt.Errorf("%s: %w", op, ErrLostRace)
 	}
 	return revision, err
+}
+
+// carries returns how many bytes puts carry.
+func carries(puts []clientv3.Op) (n int) {
+	for _, op := range puts {
+		n += len(op.ValueBytes())
+	}
+	return n
 }
 
 // settle reads the outcome of a commit, as often as it takes until then.

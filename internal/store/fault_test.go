@@ -4,6 +4,7 @@ package store_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/devetcd"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -469,4 +471,36 @@ func TestFollowAfterEtcdWasRestored(t *testing.T) {
 	if _, err := f.store.Resolve(t.Context(), have, v); !errors.Is(err, store.ErrRewound) {
 		t.Errorf("who is at a commit that was rewound resolves with %v", err)
 	}
+}
+
+// On a link that needs longer for one Txn of packs than a small call may take, a large
+// commit arrives nevertheless, and so do its contents.
+func TestLargeCommitOverASlowLink(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	f := newFaulty(t)
+	f.view()
+	noise := make([]byte, 1<<20)
+	if _, err := rand.Read(noise); err != nil {
+		t.Fatal(err)
+	}
+	f.proxy.Do(lab.Harm{Delay: 6 * time.Millisecond, Piece: 1 << 10}) // 6 s for a MiB
+	done := f.commitLater(t.Context(), nil, map[string]string{"a": string(noise)}, true)
+	if o := f.takes(done, time.Minute); o.err != nil {
+		t.Fatal(o.err)
+	}
+	v, err := f.store.Resolve(t.Context(), store.Have{}, f.view())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := v.Tree.Get("a")
+	within(t, time.Minute, "the contents are read", func() bool {
+		err := v.Fetch(t.Context(), []diff.Entry{e}, nil, func(diff.Entry, []byte) error { return nil })
+		if err != nil && !store.Temporary(err) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
 }
