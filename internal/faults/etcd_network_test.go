@@ -162,16 +162,16 @@ func badLinkCases() []Case {
 	return []Case{
 		{
 			Name:  "slow link",
-			How:   "a proxy lets 2 KiB through every 5 ms, each way, of every connection: 400 KB/s; small edits, and a changeset of 3 MB, must arrive while it does",
+			How:   "a proxy lets 2 KiB through every 5 ms, each way, of every connection: 400 KB/s; small edits, and a changeset of 1.5 MB, must arrive while it does",
 			Modes: []string{"files"},
 			Try: func(w *World) {
 				w.bad(lab.Harm{Delay: 5 * time.Millisecond, Piece: 2 << 10})
 				w.Edit(30)
 				w.Healed()
 				w.Converge()
-				w.large(6, 512<<10)
+				w.large(3, 512<<10)
 				took := w.Equal(90 * time.Second)
-				w.Note("3 MB took %.0f s", took.Seconds())
+				w.Note("1.5 MB took %.0f s", took.Seconds())
 				w.bad(lab.Harm{})
 			},
 		},

@@ -23,6 +23,9 @@ import (
 // callTimeout bounds one call to etcd that carries little.
 const callTimeout = 5 * time.Second
 
+// littleBytes is up to what a call carries little.
+const littleBytes = 64 << 10
+
 // Config says how etcd is reached.
 type Config struct {
 	Endpoints []string
@@ -169,13 +172,16 @@ func (c *Client) call(ctx context.Context, op string, write bool, fn func(contex
 }
 
 // carry is call for what carries much: contents, or many records. How long it may take
-// follows from how long the last ones took.
-func (c *Client) carry(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
+// follows from how long the last ones took. fn returns how many bytes it carried.
+func (c *Client) carry(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) (int, error)) error {
 	limit := c.carried.limit()
 	return c.callWithin(ctx, limit, op, write, func(ctx context.Context, etcd *clientv3.Client) error {
 		begin := time.Now()
-		err := fn(ctx, etcd)
-		if err == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		bytes, err := fn(ctx, etcd)
+		switch {
+		case err == nil && bytes > littleBytes:
+			c.carried.took(time.Since(begin))
+		case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
 			c.carried.took(min(time.Since(begin), limit))
 		}
 		return err

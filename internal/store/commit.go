@@ -19,8 +19,6 @@ const (
 	// txnBytes is how many bytes of packs go into one Txn: two packs. etcd takes
 	// 1.5 MiB.
 	txnBytes = 1 << 20
-	// littleBytes is up to what a Txn carries little.
-	littleBytes = 64 << 10
 	// txnPacks is how many packs go into one Txn. etcd takes 128 operations.
 	txnPacks = 64
 	// txnChecks is for how many Txns of packs the commit asks whether they are still in
@@ -105,12 +103,13 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
-			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+		ops := s.putOps(packs)
+		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
 			}
-			return err
+			return carries(ops), err
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
 		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
@@ -262,21 +261,27 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 // fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
 	var revision int64
-	send := s.client.call
-	if carries(then) > littleBytes {
-		send = s.client.carry
-	}
-	err := send(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+	bytes := carries(then)
+	send := func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		revision = 0
 		if resp.Succeeded {
 			revision = resp.Header.Revision
 		}
-		return nil
-	})
+		return bytes, nil
+	}
+	var err error
+	if bytes > littleBytes {
+		err = s.client.carry(ctx, op, true, send)
+	} else {
+		err = s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+			_, err := send(ctx, etcd)
+			return err
+		})
+	}
 	if err == nil && revision == 0 {
 		err = fmt.Errorf("%s: %w", op, ErrLostRace)
 	}

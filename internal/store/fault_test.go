@@ -3,12 +3,14 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -16,6 +18,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
 
 	"github.com/confsyncd/confsyncd/internal/devetcd"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
@@ -503,4 +506,33 @@ func TestLargeCommitOverASlowLink(t *testing.T) {
 		}
 		return err == nil
 	})
+}
+
+// A pack that could not be read is read again, so that those before it are not.
+func TestFetchWhoseReadsFailNowAndThen(t *testing.T) {
+	t.Parallel()
+	endpoint := devetcdtest.Start(t)
+	relay := lab.NewRelay(t, endpoint)
+	f, _ := newFixtureAt(t, relay.Endpoint())
+	files := make(map[string]string)
+	for i := range 12 {
+		noise := make([]byte, 512<<10)
+		if _, err := rand.Read(noise); err != nil {
+			t.Fatal(err)
+		}
+		files[fmt.Sprint(i)] = string(noise)
+	}
+	f.mustCommit(nil, files, true)
+	var reads, failed atomic.Int64
+	relay.Judge(func(c lab.Call) lab.Verdict {
+		if c.Method == "KV/Range" && bytes.Contains(c.Request, []byte(packsKey)) && reads.Add(1)%3 == 0 {
+			failed.Add(1)
+			return lab.Verdict{Code: codes.Canceled}
+		}
+		return lab.Verdict{}
+	})
+	f.check(store.Have{}, f.view())
+	if failed.Load() < 4 {
+		t.Errorf("only %d reads failed", failed.Load())
+	}
 }
