@@ -58,7 +58,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{
-		Program: *etcdFlag, Members: c.Setup.Members,
+		Program: c.Setup.server(), Members: c.Setup.Members,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	})
@@ -226,13 +226,23 @@ func (w *World) Edit(times int) {
 // Replace replaces files by new versions, all as one changeset.
 func (w *World) Replace(files int) {
 	w.Helper()
-	hold := filepath.Join(w.Source.Dir, ".confsyncd-hold")
-	w.do(os.WriteFile(hold, nil, 0o600))
+	release := w.hold()
 	paths := w.Writer.Paths(func(n lab.Node) bool { return n.Mode.Type() != fs.ModeDir })
 	for range files {
 		w.do(w.Writer.Put(w.Writer.Pick(paths)))
 	}
-	w.do(os.Remove(hold))
+	release()
+}
+
+// hold keeps edits from being published until they are released, as one changeset.
+func (w *World) hold() (release func()) {
+	w.Helper()
+	hold := filepath.Join(w.Source.Dir, ".confsyncd-hold")
+	w.do(os.WriteFile(hold, nil, 0o600))
+	return func() {
+		w.Helper()
+		w.do(os.Remove(hold))
+	}
 }
 
 // want is what the target must become.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -185,7 +186,20 @@ func (w *Writer) Put(p string) error {
 // Write replaces a file atomically by a new version of a few bytes more than filling.
 func (w *Writer) Write(p string, mode uint32, filling int) error {
 	number := w.number(p)
-	content := Compose(number, p, mode, filling)
+	return w.place(p, number, mode, Compose(number, p, mode, filling))
+}
+
+// Large replaces a file atomically by a new version of a size that hardly compresses.
+func (w *Writer) Large(p string, size int) error {
+	noise := make([]byte, size*3/4)
+	for i := range noise {
+		noise[i] = byte(w.rng.Uint32())
+	}
+	number, mode := w.number(p), w.fileMode()
+	return w.place(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise)))
+}
+
+func (w *Writer) place(p string, number uint64, mode uint32, content string) error {
 	if err := os.WriteFile(w.fresh(), []byte(content), 0o600); err != nil {
 		return err
 	}

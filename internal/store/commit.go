@@ -104,12 +104,13 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
-			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+		ops := s.putOps(packs)
+		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
 			}
-			return err
+			return carries(ops), err
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
 		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
@@ -283,10 +284,11 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 	}
 	var revision int64
 	var failed error
-	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+	bytes := carries(then)
+	send := func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 		resp, err := etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
 		if err != nil {
-			return err
+			return 0, err
 		}
 		revision, failed = resp.Header.Revision, nil
 		if !resp.Succeeded {
@@ -295,12 +297,29 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 				failed = ErrNotLeader
 			}
 		}
-		return nil
-	})
+		return bytes, nil
+	}
+	var err error
+	if bytes > littleBytes {
+		err = s.client.carry(ctx, op, true, send)
+	} else {
+		err = s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+			_, err := send(ctx, etcd)
+			return err
+		})
+	}
 	if err == nil && failed != nil {
 		err = fmt.Errorf("%s: %w", op, failed)
 	}
 	return revision, err
+}
+
+// carries returns how many bytes puts carry.
+func carries(puts []clientv3.Op) (n int) {
+	for _, op := range puts {
+		n += len(op.ValueBytes())
+	}
+	return n
 }
 
 // settle reads the outcome of a commit, as often as it takes until then.
