@@ -38,6 +38,10 @@ func NewWriter(dir string, seed uint64) (*Writer, error) {
 	return w, os.Mkdir(w.outside, 0o700)
 }
 
+// Move tells the writer where its directory lies from now on. New files are written
+// beside it first, in a directory of the same name with ".outside" after it.
+func (w *Writer) Move(dir string) { w.Dir, w.outside = dir, dir+".outside" }
+
 // Fill makes n files in a few directories.
 func (w *Writer) Fill(n int) error {
 	for i := range n {
@@ -186,19 +190,34 @@ func (w *Writer) Put(p string) error {
 		if w.rng.IntN(40) == 0 {
 			filling = 100_000
 		}
-		content := Compose(number, p, mode, filling)
+		content := w.version(number, p, mode, filling)
 		if err := os.WriteFile(outside, []byte(content), 0o600); err != nil {
 			return err
 		}
 		if err := os.Chmod(outside, fs.FileMode(mode)); err != nil {
 			return err
 		}
-		w.Ledger.Mode(number, mode)
-		w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
 	}
 	w.Ledger.Path(number, p)
 	w.numbers[p] = number
 	return os.Rename(outside, w.Name(p))
+}
+
+// Version returns a new content for a file, which counts as written from now on: the
+// caller writes it, in a way of its own.
+func (w *Writer) Version(p string, mode uint32, filling int) string {
+	w.next++
+	content := w.version(w.next, p, mode, filling)
+	w.Ledger.Path(w.next, p)
+	w.numbers[p] = w.next
+	return content
+}
+
+func (w *Writer) version(number uint64, p string, mode uint32, filling int) string {
+	content := Compose(number, p, mode, filling)
+	w.Ledger.Mode(number, mode)
+	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+	return content
 }
 
 func (w *Writer) fileMode() uint32 {
