@@ -231,8 +231,13 @@ func (d *daemon) copy(c Commit) {
 func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.Duration {
 	switch {
 	case errors.Is(err, errBusy):
+		// What is done under a busy file need not have settled when it goes.
+		d.note(watcher.Dirty{All: true})
 		d.diary.busy(err)
 		return busyPoll
+	case errors.Is(err, errDisturbed):
+		d.note(watcher.Dirty{All: true})
+		return changedPoll
 	case errors.Is(err, scan.ErrChanged):
 		return d.changed(err)
 	case errors.Is(err, scan.ErrRootMissing):

@@ -47,11 +47,11 @@ func openDir(dir int, name string) (int, unix.Stat_t, error) {
 
 // mountOf tells one mount from another while both are there (statx(2), since Linux 5.8); before
 // that, one device from another.
-func mountOf(fd int, st *unix.Stat_t) uint64 {
+func mountOf(fd int, dev uint64) uint64 {
 	var x unix.Statx_t
 	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &x)
 	if err != nil || x.Mask&unix.STATX_MNT_ID == 0 {
-		return st.Dev
+		return dev
 	}
 	return x.Mnt_id
 }

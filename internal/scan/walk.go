@@ -158,7 +158,7 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 		}
 		err = errMoved
 		if sub.is(&st) {
-			err = w.visit(in.sub(fd, mountOf(fd, &st), name, sub), below)
+			err = w.visit(in.sub(fd, mountOf(fd, st.Dev), name, sub), below)
 		}
 		shut(fd)
 		if err != nil {
@@ -262,7 +262,7 @@ func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want
 	var mount uint64
 	if err == nil {
 		defer shut(fd)
-		mount = mountOf(fd, &now)
+		mount = mountOf(fd, now.Dev)
 		known, err = identify(known, &now, mount != in.mount)
 	}
 	if err == nil {
