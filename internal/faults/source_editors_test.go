@@ -109,19 +109,21 @@ func (w *World) lookFor(dir string, patterns []string) (stop func() []string) {
 	}
 }
 
+// Files in /tmp have no backups, unless backupskip is empty.
 func vim(w *World, file, line string) {
 	w.Helper()
 	w.run("vim", "-Nu", "NONE", "-i", "NONE", "-es",
-		"-c", "set swapfile backup backupcopy="+[]string{"auto", "yes", "no"}[w.number%3],
+		"-c", "set swapfile backup backupskip= backupcopy="+[]string{"auto", "yes", "no"}[w.number%3],
 		"-c", "call append(0, '"+line+"')", "-c", "preserve", "-c", "sleep 100m", "-c", "wq", file)
 }
 
+// Files in /tmp have no backups, unless the predicate says so.
 func emacs(w *World, file, line string) {
 	w.Helper()
 	copying := []string{"nil", "t"}[w.number%2]
 	w.run("emacs", "--batch", "-Q", file, "--eval",
-		"(progn (setq create-lockfiles t make-backup-files t backup-by-copying "+copying+") (auto-save-mode 1)"+
-			" (goto-char (point-min)) (insert \""+line+"\\n\") (do-auto-save t) (sleep-for 0.1) (save-buffer) (kill-buffer))")
+		"(progn (setq create-lockfiles t make-backup-files t backup-enable-predicate (lambda (_) t) backup-by-copying "+copying+") (auto-save-mode 1)"+
+			" (goto-char (point-min)) (insert \""+line+"\\n\") (do-auto-save t) (sleep-for 0.1) (save-buffer))")
 }
 
 // nano is typed into, once it has locked the file.
@@ -149,7 +151,7 @@ func nano(w *World, file, line string) {
 	})
 	w.do(err)
 	_, err = io.WriteString(keys, "\x18")
-	w.do(errors.Join(err, cmd.Wait(), keys.Close()))
+	w.do(errors.Join(err, cmd.Wait()))
 }
 
 // runIn runs a program in a directory, which must succeed.

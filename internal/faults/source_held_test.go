@@ -19,14 +19,14 @@ import (
 func heldCases() []Case {
 	return []Case{
 		{
-			Name: "hold file left behind", How: ".confsyncd-hold in the source while files are edited, for much longer than max_delay; then deleted", Modes: []string{"files"},
+			Name: "hold file left behind", How: ".confsyncd-hold in the source while files are edited, for much longer than max_delay; then deleted", Modes: []string{"files"}, Setup: manyDeleted(),
 			Try: func(w *World) {
 				w.leftBehind(".confsyncd-hold")
 				w.Note("the warning after 10 minutes is not waited for: status names it from the first moment")
 			},
 		},
 		{
-			Name: ".git/index.lock left behind", How: "the same with the lock of a git that was killed; the publisher is started again meanwhile", Modes: []string{"files"},
+			Name: ".git/index.lock left behind", How: "the same with the lock of a git that was killed; the publisher is started again meanwhile", Modes: []string{"files"}, Setup: manyDeleted(),
 			Try: func(w *World) {
 				w.do(os.Mkdir(w.Writer.Name(".git"), 0o755))
 				w.AsFound()
@@ -63,6 +63,9 @@ func heldCases() []Case {
 		},
 	}
 }
+
+// manyDeleted are the settings where what the Writer deletes meanwhile may be most of it.
+func manyDeleted() Setup { return Setup{Publish: []string{"--max-delete", "100%"}} }
 
 // longTarget is a symlink's target of nearly as many bytes as there may be.
 func longTarget() string {

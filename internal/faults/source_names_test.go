@@ -39,7 +39,7 @@ func names() []string {
 		"\xff\xfe", "latin \xe4\xf6\xfc", "half \xc3", "new\nline", "\n", "tab\there", "carriage\rreturn", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "\x7f", "\x01",
 		strings.Repeat("n", 255), strings.Repeat("\xe9", 255), strings.Repeat("é", 127), "Case", "case", "CASE", "é", "e\u0301", "-rf", "--", "-",
 		"trailing ", " leading", " ", "...", ".. ", ".hidden", "..double", "quote\"quote", "it's", "`id`", "$(id)", "$HOME", "*", "?", "[a]", "{a,b}", "!",
-		"back\\slash", "a\\nb", "~", "~root", "%s%d%n", "名前", "\u202egnp.exe", "\ufeffbom", "<b>&amp;", "a;b|c&d", "con", "nul", "@tenants", "#hash", "journal", "stage",
+		"back\\slash", "a\\nb", "~root", "%s%d%n", "名前", "\u202egnp.exe", "\ufeffbom", "<b>&amp;", "a;b|c&d", "con", "nul", "@tenants", "#hash", "journal", "stage",
 	}
 }
 
@@ -55,9 +55,10 @@ func strangeNames(w *World) {
 			w.Writer.Ledger.Allow(dir+"/link", 0, to)
 			_ = os.Remove(w.Writer.Name(dir + "/link")) // Of the round before.
 			w.do(os.Symlink(to, w.Writer.Name(dir+"/link")))
-			if (i+round)%3 == 0 {
-				w.AllowBelow(w.Writer.Name(dir), dir+"x"[:min(1, 255-len(name))])
-				w.do(os.Rename(w.Writer.Name(dir), w.Writer.Name(dir+"x"[:min(1, 255-len(name))])))
+			if (i+round)%3 == 0 && len(name) < 255 {
+				w.AllowBelow(w.Writer.Name(dir), dir+"x")
+				w.do(os.RemoveAll(w.Writer.Name(dir + "x")))
+				w.do(os.Rename(w.Writer.Name(dir), w.Writer.Name(dir+"x")))
 			}
 			w.Count("bad inputs", 1)
 		}
@@ -69,7 +70,7 @@ func strangeNames(w *World) {
 		}
 		w.Equal(20 * time.Second)
 	}
-	for _, args := range [][]string{{"log", "-n", "0"}, {"ls"}, {"show", fmt.Sprint(w.Source.Generation(w.T))}, {"status"}} {
+	for _, args := range [][]string{{"log", "-n", "0"}, {"ls"}, {"status"}} {
 		r := w.Source.Command(w.T, append(args, "--tenant", tenant)...)
 		if r.Code != 0 || strings.ContainsAny(r.Out+r.Err, "\x1b\x07\r\x01\x7f") {
 			w.wrong("f", "%q shows names raw, or fails: %q", args, r.String())

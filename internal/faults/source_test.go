@@ -26,7 +26,11 @@ func sourceCases() []Case {
 // what is ignored by default, what a tree does not carry, and the paths that are named.
 func (w *World) AsFound(but ...string) {
 	w.Want = func() (lab.Tree, error) {
-		tree, err := lab.ReadTree(w.Source.Dir)
+		dir, err := filepath.EvalSymlinks(w.Source.Dir)
+		if err != nil {
+			return nil, err
+		}
+		tree, err := lab.ReadTree(dir)
 		maps.DeleteFunc(tree, func(p string, n lab.Node) bool {
 			kind := n.Mode.Type()
 			return kind != 0 && kind != fs.ModeDir && kind != fs.ModeSymlink || p == ".git" || slices.Contains(but, p) ||

@@ -21,7 +21,7 @@ func TestWhatIsDoneUnderABusyFileIsOneCommit(t *testing.T) {
 	var looks atomic.Int64
 	p.options.Status = func(publisher.Status) { looks.Add(1) }
 	p.run(p.options)
-	p.await(map[string]string{"a/f": "one", "b/f": "one"})
+	p.await(map[string]string{"a": "", "a/f": "one", "b": "", "b/f": "one"})
 	before, _ := p.head()
 
 	p.write(".confsyncd-hold", "")
@@ -32,7 +32,7 @@ func TestWhatIsDoneUnderABusyFileIsOneCommit(t *testing.T) {
 	}
 	p.write("b/f", "two")
 	p.remove(".confsyncd-hold")
-	p.await(map[string]string{"a/f": "two", "b/f": "two"})
+	p.await(map[string]string{"a": "", "a/f": "two", "b": "", "b/f": "two"})
 	if after, _ := p.head(); after.Position().Generation != before.Position().Generation+1 {
 		t.Errorf("what was done under a busy file is %d generations", after.Position().Generation-before.Position().Generation)
 	}
