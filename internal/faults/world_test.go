@@ -52,6 +52,7 @@ type World struct {
 	healed    time.Time
 	converged bool
 	baseline  map[string]usage // of daemons that were in sync, by name
+	number    int              // of the newest content that a case made by itself
 }
 
 func newWorld(t *testing.T, c Case, mode string, r *Result) *World {

@@ -39,6 +39,10 @@ func NewWriter(dir string, seed uint64) (*Writer, error) {
 	return w, os.Mkdir(w.outside, 0o700)
 }
 
+// Move tells the writer where its directory lies from now on. New files are written
+// beside it first, in a directory of the same name with ".outside" after it.
+func (w *Writer) Move(dir string) { w.Dir, w.outside = dir, dir+".outside" }
+
 // Fill makes n files in a few directories.
 func (w *Writer) Fill(n int) error {
 	for i := range n {
@@ -185,8 +189,14 @@ func (w *Writer) Put(p string) error {
 
 // Write replaces a file atomically by a new version of a few bytes more than filling.
 func (w *Writer) Write(p string, mode uint32, filling int) error {
+	return w.place(p, mode, w.Version(p, mode, filling))
+}
+
+// Version returns a new content for a file, which counts as written from now on: the
+// caller writes it, in a way of its own.
+func (w *Writer) Version(p string, mode uint32, filling int) string {
 	number := w.number(p)
-	return w.place(p, number, mode, Compose(number, p, mode, filling))
+	return w.note(p, number, mode, Compose(number, p, mode, filling))
 }
 
 // Large replaces a file atomically by a new version of a size that hardly compresses.
@@ -196,18 +206,23 @@ func (w *Writer) Large(p string, size int) error {
 		noise[i] = byte(w.rng.Uint32())
 	}
 	number, mode := w.number(p), w.fileMode()
-	return w.place(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise)))
+	return w.place(p, mode, w.note(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise))))
 }
 
-func (w *Writer) place(p string, number uint64, mode uint32, content string) error {
+// note notes that a path has a version from now on, and returns its content.
+func (w *Writer) note(p string, number uint64, mode uint32, content string) string {
+	w.Ledger.Mode(number, mode)
+	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+	return content
+}
+
+func (w *Writer) place(p string, mode uint32, content string) error {
 	if err := os.WriteFile(w.fresh(), []byte(content), 0o600); err != nil {
 		return err
 	}
 	if err := os.Chmod(w.fresh(), fs.FileMode(mode)); err != nil {
 		return err
 	}
-	w.Ledger.Mode(number, mode)
-	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
 	return os.Rename(w.fresh(), w.Name(p))
 }
 

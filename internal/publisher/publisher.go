@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
@@ -36,6 +37,10 @@ type Publisher struct {
 	// to settle.
 	scanned diff.Tree
 	polled  settling
+	// traces are those from before the scan, and disturbed counts how often in a row they
+	// had changed before the commit.
+	traces    []scan.Trace
+	disturbed int
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -87,6 +92,14 @@ func (p *Publisher) Rescan() {
 // published half-way.
 var errBusy = errors.New("a busy file exists")
 
+// errDisturbed says that somebody may have been at work in the directory while it was
+// looked at, and is done by now.
+var errDisturbed = errors.New("a busy file may have come and gone")
+
+// mostDisturbed is how often in a row that is taken for a reason to look again: where
+// BusyFiles lie other files may come and go all the time.
+const mostDisturbed = 2
+
 // outcome is what one step found.
 type outcome struct {
 	scanned  bool
@@ -103,6 +116,7 @@ type outcome struct {
 // the directories to look at, nil for all; poll tells that no event asked for some of them.
 func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome, error) {
 	begin := time.Now()
+	p.traces = p.scanner.Traces()
 	if err := p.busy(); err != nil {
 		return outcome{}, err
 	}
@@ -158,6 +172,20 @@ func (p *Publisher) busy() error {
 		return fmt.Errorf("%w: %q; delete it if nobody is at work in %s", errBusy, path, p.options.Dir)
 	}
 	return nil
+}
+
+// undisturbed returns errBusy if somebody has begun to work in the directory since it was
+// scanned, errDisturbed if somebody has perhaps been at work and is done.
+func (p *Publisher) undisturbed() error {
+	if err := p.busy(); err != nil {
+		return err
+	}
+	if slices.Equal(p.traces, p.scanner.Traces()) || p.disturbed == mostDisturbed {
+		p.disturbed = 0
+		return nil
+	}
+	p.disturbed++
+	return fmt.Errorf("%w in %s", errDisturbed, p.options.Dir)
 }
 
 // commit commits what was found on top of where the publisher stands. It returns nil
@@ -221,7 +249,7 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
-		err = p.busy()
+		err = p.undisturbed()
 	}
 	if err != nil {
 		draft.Discard()

@@ -264,10 +264,15 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 		d.election.Deposed(d.seat)
 		return 0
 	case errors.Is(err, errBusy):
+		// What is done under a busy file need not have settled when it goes.
+		d.note(watcher.Dirty{All: true})
 		if d.election == nil || d.candidate.leading {
 			d.diary.busy(err)
 		}
 		return busyPoll
+	case errors.Is(err, errDisturbed):
+		d.note(watcher.Dirty{All: true})
+		return changedPoll
 	case errors.Is(err, scan.ErrChanged):
 		return d.changed(err)
 	case errors.Is(err, scan.ErrRootMissing):
