@@ -2,10 +2,18 @@
 
 package faults
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // etcdCases are faults of etcd, and of the way to it.
 func etcdCases() []Case {
+	return slices.Concat(etcdProcessCases(), etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases())
+}
+
+// etcdProcessCases end etcd's servers.
+func etcdProcessCases() []Case {
 	return []Case{
 		{
 			Name:  "server killed and started again",

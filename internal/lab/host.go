@@ -19,6 +19,7 @@ type Host struct {
 	Dir    string // source or target
 	State  string
 	Via    string   // endpoint that it knows the etcd by
+	Config string   // its configuration file: an empty one, unless a test writes another
 	Log    string   // of its daemon
 	Daemon *Process // nil while none runs
 }
@@ -28,7 +29,7 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 	t.Helper()
 	base := filepath.Join(l.Dir, tenant+"-"+name)
 	h := &Host{
-		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(),
+		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(), Config: l.Config,
 		Log: filepath.Join(base, "log"),
 	}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
@@ -44,7 +45,7 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 
 // global are the arguments that all subcommands take.
 func (h *Host) global(more ...string) []string {
-	return append([]string{"--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json"}, more...)
+	return append([]string{"--config", h.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json"}, more...)
 }
 
 // Start starts the host's daemon.
