@@ -9,7 +9,7 @@ import (
 
 // etcdCases are faults of etcd, and of the way to it.
 func etcdCases() []Case {
-	return slices.Concat(etcdProcessCases(), etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases())
+	return slices.Concat(etcdProcessCases(), etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases(), etcdAccessCases(), etcdTLSCases())
 }
 
 // etcdProcessCases end etcd's servers.

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,14 +14,12 @@ import (
 	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
-// loopback is where all servers are.
-const loopback = "127.0.0.1"
-
 // Keys are the certificates of a World whose etcd speaks TLS. Each party has a directory
 // of its own with ca.pem, cert.pem and key.pem: "server", "lab", and the hosts by name.
 type Keys struct {
 	w         *World
 	dir       string
+	hosts     []string // where the servers and the ways to them are
 	Authority *lab.Authority
 }
 
@@ -30,10 +29,24 @@ func newKeys(w *World) *Keys {
 	k.Authority = k.authority("ca")
 	for _, party := range []string{"server", "lab"} {
 		k.trust(party, k.Authority)
-		k.issue(party, k.Authority, loopback, time.Now().Add(12*time.Hour))
+		k.issue(party, k.Authority, tomorrow())
 	}
 	return k
 }
+
+// serve gives the servers of a cluster that is not started their certificate.
+func (k *Keys) serve(c *lab.Cluster) {
+	k.w.Helper()
+	k.hosts = []string{"127.0.0.1"} // of proxies
+	for _, m := range c.Members {
+		host, _, err := net.SplitHostPort(m.Address)
+		k.w.do(err)
+		k.hosts = append(k.hosts, host)
+	}
+	k.issue("server", k.Authority, tomorrow())
+}
+
+func tomorrow() time.Time { return time.Now().Add(24 * time.Hour) }
 
 // authority makes an authority.
 func (k *Keys) authority(name string) *lab.Authority {
@@ -56,10 +69,20 @@ func (k *Keys) trust(party string, authorities ...*lab.Authority) {
 	k.w.do(lab.Place(k.file(party, "ca.pem"), pem))
 }
 
-// issue gives a party a certificate in place of the one that it has.
-func (k *Keys) issue(party string, by *lab.Authority, host string, end time.Time) {
+// distrust takes away what a party trusts.
+func (k *Keys) distrust(party string) {
 	k.w.Helper()
-	k.w.do(by.Issue(k.file(party, "cert.pem"), k.file(party, "key.pem"), host, end))
+	k.w.do(os.Remove(k.file(party, "ca.pem")))
+}
+
+// issue gives a party a certificate in place of the one that it has: for all hosts, unless
+// some are named.
+func (k *Keys) issue(party string, by *lab.Authority, end time.Time, hosts ...string) {
+	k.w.Helper()
+	if hosts == nil {
+		hosts = k.hosts
+	}
+	k.w.do(by.Issue(k.file(party, "cert.pem"), k.file(party, "key.pem"), end, hosts...))
 }
 
 // server are the flags of etcd's server.
@@ -86,7 +109,7 @@ func (k *Keys) client(party string) *tls.Config {
 func (k *Keys) equip(h *lab.Host, party string) {
 	k.w.Helper()
 	k.trust(party, k.Authority)
-	k.issue(party, k.Authority, loopback, time.Now().Add(12*time.Hour))
+	k.issue(party, k.Authority, tomorrow())
 	k.w.Configure(h, fmt.Sprintf("[etcd]\nca_file = %q\ncert_file = %q\nkey_file = %q\n",
 		k.file(party, "ca.pem"), k.file(party, "cert.pem"), k.file(party, "key.pem")))
 }

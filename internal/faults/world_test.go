@@ -64,6 +64,9 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 		o.TLS, o.Flags = w.Keys.client("lab"), append(w.Keys.server(), o.Flags...)
 	}
 	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), o)
+	if w.Keys != nil {
+		w.Keys.serve(w.Cluster)
+	}
 	w.do(w.Cluster.Start())
 	w.Lab = lab.New(t, program, w.Cluster.Members[0])
 	w.Source, w.Target = w.host("source"), w.host("target")

@@ -41,9 +41,12 @@ func NewAuthority(name string) (*Authority, error) {
 	return &Authority{PEM: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), cert: cert, key: key}, err
 }
 
+// Certificate is its own.
+func (a *Authority) Certificate() *x509.Certificate { return a.cert }
+
 // Issue writes a certificate and its key, each file whole or not at all. It is good for
-// clients, and for servers on the host, a name or an address, until end.
-func (a *Authority) Issue(certFile, keyFile, host string, end time.Time) error {
+// clients, and for servers on the hosts, names or addresses, until end.
+func (a *Authority) Issue(certFile, keyFile string, end time.Time, hosts ...string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -53,10 +56,12 @@ func (a *Authority) Issue(certFile, keyFile, host string, end time.Time) error {
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
-	if ip := net.ParseIP(host); ip != nil {
-		template.IPAddresses = []net.IP{ip}
-	} else {
-		template.DNSNames = []string{host}
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {

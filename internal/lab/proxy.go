@@ -17,7 +17,7 @@ type Proxy struct {
 
 	mu     sync.Mutex // guards what follows
 	turned *sync.Cond // what follows changed
-	scheme string // of what it leads to
+	scheme string     // of what it leads to
 	target string
 	harm   Harm
 	closed bool

@@ -103,7 +103,7 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
+		err := s.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
 			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
@@ -260,7 +260,7 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 // fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
 	var revision int64
-	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ const readAhead = 4
 // getPack reads the stored bytes of one pack as they were at the revision.
 func (s *Store) getPack(ctx context.Context, ref codec.PackRef, revision int64) ([]byte, error) {
 	var data []byte
-	err := s.client.call(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.pack(ref.Hash), clientv3.WithRev(revision))
 		if err != nil {
 			return err
