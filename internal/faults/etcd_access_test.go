@@ -76,7 +76,7 @@ func etcdAccessCases() []Case {
 			Setup: Setup{Empty: true},
 			Try: func(w *World) {
 				w.do(w.Cluster.Kill())
-				w.Cluster.Options.Flags = []string{"--auth-token", w.signing()}
+				w.Cluster.Options.Flags = append(w.Cluster.Options.Flags, "--auth-token", w.signing())
 				w.do(w.Cluster.Start())
 				w.tokensExpire()
 			},

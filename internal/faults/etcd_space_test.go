@@ -123,7 +123,8 @@ func (w *World) defragment(ctx context.Context, c *clientv3.Client) {
 func (w *World) largerQuota() {
 	w.Helper()
 	w.do(w.Cluster.Kill())
-	w.Cluster.Options.Flags = []string{"--quota-backend-bytes", fmt.Sprint(256 << 20)}
+	flags := w.Cluster.Options.Flags
+	w.Cluster.Options.Flags = append(flags, "--quota-backend-bytes", fmt.Sprint(256<<20)) // The last one counts.
 	w.do(w.Cluster.Start())
 	_, err := w.Cluster.Client(w.T).AlarmDisarm(w.Context(), &clientv3.AlarmMember{})
 	w.do(err)

@@ -40,15 +40,16 @@ type World struct {
 	Want func() (lab.Tree, error)
 	// Rewound is set by a case that takes commits away from etcd.
 	Rewound bool
-	// Strange is set by a case that lets others change the target: their changes are
-	// neither drift that is left nor files that went missing.
+	// Strange is set, before the target is read, by a case that lets others change the
+	// target: their changes are neither drift that is left nor files that went missing.
 	Strange bool
 
 	c         Case
 	result    *Result
 	reader    *lab.Reader
 	stopRead  context.CancelFunc
-	read      chan error // closed by the reader once it has ended
+	read      chan error // closed once the reader has ended
+	honest    chan error // closed once the journal is no longer looked at
 	bystander map[string]syscall.Stat_t
 	healed    time.Time
 	converged bool
@@ -58,7 +59,11 @@ type World struct {
 func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
-	o := lab.ClusterOptions{Program: *etcdFlag, Members: c.Setup.Members, Flags: c.Setup.Etcd}
+	o := lab.ClusterOptions{
+		Program: *etcdFlag, Members: c.Setup.Members,
+		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
+		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
+	}
 	if c.Setup.TLS {
 		w.Keys = newKeys(w)
 		o.TLS, o.Flags = w.Keys.client("lab"), append(w.Keys.server(), o.Flags...)
@@ -223,10 +228,18 @@ func (w *World) Start() {
 // Read has the target read from now on, until all is checked.
 func (w *World) Read() {
 	ctx, cancel := context.WithCancel(context.Background())
-	w.stopRead, w.read = cancel, make(chan error, 1)
+	w.stopRead, w.read, w.honest = cancel, make(chan error, 1), make(chan error, 1)
 	go func() {
 		defer close(w.read)
 		w.read <- w.reader.Run(ctx)
+	}()
+	go func() {
+		defer close(w.honest)
+		var err error
+		for err == nil && lab.Sleep(ctx, 5*time.Millisecond) && !w.Strange {
+			err = w.honestly()
+		}
+		w.honest <- err
 	}()
 	w.Cleanup(cancel)
 }

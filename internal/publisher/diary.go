@@ -122,8 +122,8 @@ func heldArgs(h scan.Held) []any {
 // committed notes a commit.
 func (d *diary) committed(c Commit) {
 	created, changed, deleted := c.Counts()
-	d.log.Info("committed", "generation", c.Position.Generation, "created", created, "changed", changed, "deleted", deleted,
-		"bytes", c.Bytes, "founding", c.Founding, "duration_ms", c.Duration.Milliseconds())
+	d.log.Info("committed", "generation", c.Position.Generation, "commit", c.Position.Commit.String(),
+		"created", created, "changed", changed, "deleted", deleted, "bytes", c.Bytes, "founding", c.Founding, "duration_ms", c.Duration.Milliseconds())
 	if d.options.Committed != nil {
 		d.options.Committed(c)
 	}

@@ -40,8 +40,9 @@ type Client struct {
 	coder   *codec.Coder
 	breaker *breaker
 	oldest  map[int]int // supported patches, see Outdated
-
-	trouble *trouble // of TLS
+	// patience is how long a commit is sent again and read back.
+	patience time.Duration
+	trouble  *trouble // of TLS
 
 	connecting chan struct{} // capacity 1: held by the one call that makes the connection; never closed
 
@@ -53,7 +54,10 @@ type Client struct {
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), trouble: &trouble{}, connecting: make(chan struct{}, 1)}
+	return &Client{
+		cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, trouble: &trouble{},
+		connecting: make(chan struct{}, 1),
+	}
 }
 
 // Close ends the connection.

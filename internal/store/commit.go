@@ -172,9 +172,18 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (*Head, error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
 	var pace Backoff
-	until := time.Now().Add(commitPatience)
+	until := time.Now().Add(s.client.patience)
+	// What was sent without an answer may still be on its way, whatever is read back: as
+	// long as the head is what it compares with, nothing less than another head says that
+	// it was not applied.
+	onItsWay := false
+	defer func() {
+		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrAmbiguous) {
+			err = fmt.Errorf("%w: %w", ErrAmbiguous, err)
+		}
+	}()
 	for {
 		head, err := s.nextHead(base, record)
 		if err != nil {
@@ -184,6 +193,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
 			return head, err
 		}
+		onItsWay = onItsWay || errors.Is(err, ErrAmbiguous) && !errors.Is(err, rpctypes.ErrNoSpace)
 		// A lost race may be our own commit's second arrival.
 		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
@@ -199,6 +209,8 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return nil, fmt.Errorf("%w: what was staged is no longer there", ErrLostRace)
 		case errors.Is(err, rpctypes.ErrNoSpace):
 			return nil, errNoSpace
+		case time.Now().After(until) && onItsWay:
+			return nil, err
 		case time.Now().After(until):
 			return nil, fmt.Errorf("%w: %w", ErrNotApplied, err)
 		}

@@ -190,6 +190,24 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
 	})
+	t.Run("is ambiguous while it may still arrive", func(t *testing.T) {
+		t.Parallel()
+		f := newFaulty(t)
+		store.Impatient(f.store)
+		f.view()
+		f.proxy.Delay()
+		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
+		within(t, heals, "the commit is on its way", func() bool { return f.proxy.Delayed(logKey(1)) })
+		f.proxy.Abandon()
+		if o := f.takes(done, heals); !errors.Is(o.err, store.ErrAmbiguous) || errors.Is(o.err, store.ErrNotApplied) {
+			t.Errorf("%+v: %v", o.head, o.err)
+		}
+		if f.direct.view().Head != nil {
+			t.Fatal("it has arrived already")
+		}
+		f.proxy.Release()
+		f.applied(1)
+	})
 	t.Run("is ambiguous if the context ends", func(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)

@@ -17,10 +17,10 @@ func (k keys) log(generation uint64) string {
 	return fmt.Sprintf("%s/pub/log/%016x", k.base, generation)
 }
 
-// generation reads what log writes.
+// generation reads what log writes, and nothing else.
 func (k keys) generation(key string) (uint64, bool) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(key, k.base+"/pub/log/"), 16, 64)
-	return n, err == nil
+	return n, err == nil && key == k.log(n)
 }
 
 // logEnd is the key after the last that a log record can have. head and log records
