@@ -46,7 +46,9 @@ func secure(t *testing.T) *secured {
 			c, err := tls.LoadX509KeyPair(s.file("server.pem"), s.file("server.key"))
 			return &c, err
 		},
-		VerifyConnection: func(c tls.ConnectionState) error { return c.PeerCertificates[0].CheckSignatureFrom(s.authority.Certificate()) },
+		VerifyConnection: func(c tls.ConnectionState) error {
+			return c.PeerCertificates[0].CheckSignatureFrom(s.authority.Certificate())
+		},
 	})
 	s.do(err)
 	s.config.Endpoints = []string{"https://" + l.Addr().String()}
