@@ -134,3 +134,18 @@ func (p *Process) Over() bool {
 		return false
 	}
 }
+
+// PeakMemory is the most that a process had resident, in bytes (proc_pid_status(5)).
+func PeakMemory(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("there is no VmHWM")
+}

@@ -201,6 +201,21 @@ func (w *Writer) Put(p string) error {
 	return os.Rename(outside, w.Name(p))
 }
 
+// Add makes a file, or replaces it atomically, with a content that tells no number: the
+// Ledger allows it there.
+func (w *Writer) Add(p string, mode fs.FileMode, content string) error {
+	outside := filepath.Join(w.outside, "new")
+	if err := os.WriteFile(outside, []byte(content), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chmod(outside, mode); err != nil {
+		return err
+	}
+	w.Ledger.Allow(p, uint32(mode.Perm()), content)
+	w.Model[p] = Node{Mode: mode, Content: content}
+	return os.Rename(outside, w.Name(p))
+}
+
 func (w *Writer) fileMode() uint32 {
 	return []uint32{0o644, 0o600, 0o640, 0o755}[w.rng.IntN(4)]
 }
@@ -220,6 +235,16 @@ func (w *Writer) Chmod(p string) error {
 	}
 	w.Model[p] = n
 	return os.Chmod(w.Name(p), n.Mode.Perm())
+}
+
+// AllowMode notes that a path is about to get a mode that no Edit gives it.
+func (w *Writer) AllowMode(p string, mode fs.FileMode) {
+	n := w.Model[p]
+	n.Mode = mode
+	w.Model[p] = n
+	if !mode.IsDir() {
+		w.Ledger.Mode(w.numbers[p], uint32(mode.Perm()))
+	}
 }
 
 // Remove removes a file, or a directory with all in it, piece by piece.
