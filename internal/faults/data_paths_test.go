@@ -103,9 +103,11 @@ func impossible() []hostile {
 			c.Content = codec.Content{Packs: []codec.PackRef{{Hash: diff.Sum([]byte("no such pack")), Size: c.New.Size}}}
 		}), "missing", true},
 		{"a patch of what nobody has", odd("x", func(c *codec.Change) {
+			c.New.Size = 100
 			c.Content = codec.Content{Patch: &codec.Patch{Base: diff.Sum([]byte("no such base")), Frame: []byte("no frame"), Size: 8}}
 		}), "content", true},
 		{"a patch that is none", odd("x", func(c *codec.Change) {
+			c.New.Size = 100
 			c.Content = codec.Content{Patch: &codec.Patch{Base: diff.Sum([]byte("top\n")), Frame: []byte("no frame"), Size: 8}}
 		}), "patch", true},
 	}

@@ -194,6 +194,7 @@ func (w *World) longest() {
 	if err := missing(r.Err, []string{name, "at most 4095"}); r.Code != 5 || err != nil {
 		w.wrong("f", "push: %v: %v", r, err)
 	}
+	w.do(os.RemoveAll(deeper.Dir))
 	w.Count("bad inputs", 1)
 	w.Replace(3) // What is deep is not to be moved deeper: the Reader's own calls take 4,095 bytes.
 	w.Healed()
