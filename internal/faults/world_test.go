@@ -222,7 +222,7 @@ func (w *World) Start() {
 	w.Helper()
 	w.Publish()
 	w.Agent()
-	w.Equal(20 * time.Second)
+	w.Equal(w.c.within())
 	w.Measure()
 	w.Read()
 }
