@@ -61,6 +61,13 @@ func (h *Host) Start(subcommand string, flags ...string) (err error) {
 	return err
 }
 
+// StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
+func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
+	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
+	h.Daemon, err = StartTraced(tr, h.Log, nil, h.Lab.Program, h.global(args...)...)
+	return err
+}
+
 // Stop ends the host's daemon.
 func (h *Host) Stop() error {
 	p := h.Daemon

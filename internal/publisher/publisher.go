@@ -9,6 +9,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/election"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -26,7 +27,10 @@ type Publisher struct {
 	root  *scan.RootID // of the last commit, or of the first scan
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
-	stood diff.Position
+	stood    diff.Position
+	election *election.Election // nil if there is none
+	seat     store.Seat         // by which it leads; zero while it does not
+	lineage  lineage            // of the directory; in an election alone
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
 	// scanned is the directory as it was found last, and polled what of that has still
@@ -102,7 +106,10 @@ type outcome struct {
 	scanning time.Duration // what the scan took
 	settling time.Duration // for how long what a poll found has still to be quiet; then nothing was decided
 	held     []scan.Held
-	commit   *Commit // nil if there was nothing to commit
+	// judged is set once it is known whether it may publish, and refused tells why not.
+	judged  bool
+	refused error
+	commit  *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
@@ -111,6 +118,9 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 	begin := time.Now()
 	p.traces = p.scanner.Traces()
 	if err := p.busy(); err != nil {
+		return outcome{}, err
+	}
+	if err := p.follow(ctx); err != nil {
 		return outcome{}, err
 	}
 	known := p.memory.state.Managed
@@ -129,7 +139,17 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 	if p.root == nil {
 		p.root = &found.Root
 	}
-	on, err := p.stand(ctx, p.view, found.Tree)
+	does, err := p.judge(p.view, found.Tree)
+	if out.judged, out.refused = p.view.Err == nil, err; p.view.Err != nil {
+		return out, err
+	}
+	if p.election != nil && p.seat.IsZero() {
+		return out, errStandingBy
+	}
+	if err != nil {
+		return out, err
+	}
+	on, err := p.stand(ctx, p.view, does, found.Tree)
 	if err != nil {
 		return out, err
 	}
@@ -225,7 +245,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
-	draft := p.options.Store.NewDraft(ctx, on.head)
+	draft := p.commits().NewDraft(ctx, on.head)
 	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
