@@ -2,5 +2,9 @@
 
 package faults
 
+import "slices"
+
 // targetCases are what becomes of a target's disk, and what others do in it.
-func targetCases() []Case { return nil }
+func targetCases() []Case {
+	return slices.Concat(diskCases(), errorCases(), localCases(), otherCases(), stateCases(), movedCases(), homeCases())
+}

@@ -72,7 +72,8 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	}
 	w.do(w.Writer.Fill(files))
 	w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
-	w.surround()
+	w.surround(w.Source)
+	w.surround(w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
@@ -104,18 +105,16 @@ func (w *World) proxied(h *lab.Host) []*lab.Proxy {
 	return all
 }
 
-// surround puts bystanders beside source and target, which nobody may touch.
-func (w *World) surround() {
+// surround puts bystanders beside a host's directory, which nobody may touch.
+func (w *World) surround(h *lab.Host) {
 	w.Helper()
-	for _, h := range []*lab.Host{w.Source, w.Target} {
-		beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
-		w.do(errors.Join(
-			os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
-			os.WriteFile(filepath.Join(beside, "file"), []byte("not ours\n"), 0o640),
-			os.WriteFile(filepath.Join(beside, "sub", "file"), []byte("not ours either\n"), 0o600),
-			os.Symlink("sub/file", filepath.Join(beside, "link")),
-		))
-	}
+	beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
+	w.do(errors.Join(
+		os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
+		os.WriteFile(filepath.Join(beside, "file"), []byte("not ours\n"), 0o640),
+		os.WriteFile(filepath.Join(beside, "sub", "file"), []byte("not ours either\n"), 0o600),
+		os.Symlink("sub/file", filepath.Join(beside, "link")),
+	))
 	w.bystander = w.bystanders()
 }
 
@@ -124,6 +123,9 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 	all := make(map[string]syscall.Stat_t)
 	for _, h := range []*lab.Host{w.Source, w.Target} {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
+		if os.IsNotExist(err) {
+			continue // yet to be put there
+		}
 		w.do(err)
 		for name, st := range stamps {
 			all[name] = st

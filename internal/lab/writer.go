@@ -170,11 +170,16 @@ func (w *Writer) Mkdirs(p string) error {
 }
 
 // Put replaces a file atomically by a new version, or now and then by a symlink.
-func (w *Writer) Put(p string) error {
+func (w *Writer) Put(p string) error { return w.put(p, w.rng.IntN(25) == 0) }
+
+// PutFile is Put that never makes a symlink.
+func (w *Writer) PutFile(p string) error { return w.put(p, false) }
+
+func (w *Writer) put(p string, link bool) error {
 	w.next++
 	number := w.next
 	outside := filepath.Join(w.outside, "new")
-	if w.rng.IntN(25) == 0 {
+	if link {
 		to := fmt.Sprint(linkPrefix, number)
 		if err := os.Symlink(to, outside); err != nil {
 			return err
