@@ -30,11 +30,13 @@ func errorCases() []Case {
 		{name: "write", errno: "EIO", among: staged},
 		{name: "write", errno: "ENOSPC", among: staged},
 		{name: "openat", errno: "EIO", among: stages},
+		{name: "openat", errno: "EROFS", among: stages},
+		{name: "renameat2", errno: "EROFS"},
 		{name: "fchown", errno: "EIO"},
-		{name: "fchmod", errno: "EIO"},
+		{name: "fchmod", errno: "EIO", among: staged}, // Reports of its state are chmod'ed too.
 		{name: "fsync", errno: "EIO"},
 		{name: "fsync", errno: "ENOSPC"},
-		{name: "syncfs", errno: "EIO"},
+		{name: "syncfs", errno: "EIO", quiet: true}, // All is staged again, and made durable file by file.
 		{name: "pwrite64", errno: "EIO", modes: []string{"files"}},
 		{name: "pwrite64", errno: "ENOSPC", modes: []string{"files"}},
 		{name: "fdatasync", errno: "EIO", modes: []string{"files"}},
@@ -42,7 +44,7 @@ func errorCases() []Case {
 		{name: "renameat2", errno: "ENOSPC"},
 		{name: "mkdirat", errno: "EIO"},
 		{name: "mkdirat", errno: "ENOSPC"},
-		{name: "symlinkat", errno: "EIO", quiet: true}, // There are few.
+		{name: "symlinkat", errno: "EIO"},
 		{name: "linkat", errno: "EIO", modes: []string{"tree"}},
 		{name: "linkat", errno: "ENOSPC", modes: []string{"tree"}},
 		{name: "unlinkat", errno: "EIO", quiet: true}, // What is left over is swept later.
@@ -112,23 +114,26 @@ func (w *World) fails(c failingCall) {
 	w.Helper()
 	hits := 0
 	for _, when := range []string{"1", "2", "3", "1+"} {
-		w.Converge()
+		w.InStep()
 		var among []string
 		if c.among != nil {
 			among = c.among(w)
 		}
 		in := w.Inject(c.name, c.errno, when, among...)
 		edits := time.Now()
-		w.Mixed()
 		w.Replace(1)
+		if when == "1+" {
+			time.Sleep(100 * time.Millisecond) // So that the one path is a generation.
+		}
+		w.Mixed()
 		w.Replace(12)
 		if c.name == "read" {
 			w.do(w.Target.Daemon.Cmd.Process.Signal(unix.SIGUSR1)) // All contents are read.
 		}
 		if when == "1+" && !c.quiet {
 			in.Await(1)
-			text := map[string]string{"EIO": "input/output error", "ENOSPC": "no space left on device"}[c.errno]
-			remedy := map[string]string{"EIO": "look at the disk and the kernel's log", "ENOSPC": "make room"}[c.errno]
+			text := map[string]string{"EIO": "input/output error", "ENOSPC": "no space left on device", "EROFS": "read-only file system"}[c.errno]
+			remedy := map[string]string{"EIO": "look at the disk and the kernel's log", "ENOSPC": "make room", "EROFS": "mount it writable"}[c.errno]
 			w.tells(text, remedy, w.Target.Dir)
 			w.Edit(5)
 			in.Await(3)
@@ -159,7 +164,7 @@ func tryStagedAgain(w *World) {
 		}
 		w.Replace(files)
 		in.Await(1)
-		w.Converge()
+		w.InStep()
 		in.End()
 		b, err := os.ReadFile(in.log)
 		w.do(err)

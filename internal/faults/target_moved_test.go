@@ -25,7 +25,7 @@ func movedCases() []Case {
 				before, err := lab.Stamps(away)
 				w.do(err)
 				w.Mixed()
-				w.Converge()
+				w.InStep()
 				after, err := lab.Stamps(away)
 				w.do(err)
 				for p, st := range before {

@@ -121,7 +121,7 @@ func tryTwoAgents(w *World) {
 	}
 	w.Mixed()
 	w.Edit(10)
-	w.Converge()
+	w.InStep()
 	w.do(w.Target.Daemon.Kill())
 	w.Mixed()
 	w.Healed()
@@ -137,7 +137,7 @@ func tryTwoTargets(w *World) {
 	other := w.another(dir)
 	w.do(other.Start("agent", w.AgentFlags()...))
 	equal := func() {
-		w.Converge()
+		w.InStep()
 		_, err := lab.Eventually(20*time.Second, func() error {
 			got, err := lab.ReadTree(dir)
 			return errors.Join(err, lab.Differ(w.Writer.Model, got))

@@ -95,7 +95,7 @@ func stateCases() []Case {
 // settled waits until the agent has put everything of an apply away, and stops it.
 func (w *World) settled() {
 	w.Helper()
-	w.Converge()
+	w.InStep()
 	w.do(w.Target.Stop())
 }
 
@@ -122,7 +122,7 @@ func tryJournalLost(w *World) {
 	w.Healed()
 	w.Converge()
 	w.Replace(3)
-	w.Converge()
+	w.InStep()
 	w.do(os.Remove(w.journal()))
 	w.Mixed() // It goes on with what it remembers.
 	w.Healed()
@@ -175,7 +175,7 @@ func (w *World) spoil(times int, what string, damage func(b []byte, i int) []byt
 	w.stopReading() // What is cut off may be the newest generation.
 	for range 4 {
 		w.Mixed()
-		w.Converge()
+		w.InStep()
 	}
 	w.settled()
 	whole, err := os.ReadFile(w.journal())

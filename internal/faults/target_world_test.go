@@ -122,8 +122,8 @@ func (w *World) Files() []string {
 	return w.Writer.Paths(func(n lab.Node) bool { return n.Mode.IsRegular() })
 }
 
-// Mixed makes one changeset of all kinds of changes: contents, directories, a change of
-// kind each way, a deletion, a move.
+// Mixed makes one changeset of all kinds of changes: contents, directories, a
+// symlink, a change of kind each way, a deletion, a move.
 func (w *World) Mixed() {
 	w.Helper()
 	w.Batch(func() {
@@ -131,6 +131,7 @@ func (w *World) Mixed() {
 		for range 3 {
 			w.do(w.Writer.Put(w.Writer.Pick(w.Files())))
 		}
+		w.do(w.Writer.PutLink("link"))
 		for range 2 {
 			w.do(w.Writer.Grow(dirs))
 		}
@@ -139,6 +140,12 @@ func (w *World) Mixed() {
 		w.do(w.Writer.ChangeKind(w.Files()))
 		w.do(w.Writer.ChangeKind(w.Writer.Paths(func(n lab.Node) bool { return n.Mode.IsDir() })))
 	})
+}
+
+// InStep waits until the target equals the source.
+func (w *World) InStep() {
+	w.Helper()
+	w.Equal(w.c.within())
 }
 
 // At returns where a path lies in the target.

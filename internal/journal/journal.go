@@ -116,7 +116,7 @@ func (j *Journal) Next(p Pending) error {
 	if err != nil {
 		return err
 	}
-	if err := j.append(kindNext, encodePending(&p)); err != nil {
+	if _, err := j.append(kindNext, encodePending(&p)); err != nil {
 		return err
 	}
 	j.pending, j.after = &p, after
@@ -125,35 +125,42 @@ func (j *Journal) Next(p Pending) error {
 
 // At writes, durably, that the tree has become what Next said, apart from the
 // suspect paths, of which that is not known. The error wraps ErrPending if there
-// was no Next.
+// was no Next. After any other error State may be that already, so that what others
+// have read from the file does not fall; Mend makes it durable.
 func (j *Journal) At(suspect ...string) error {
 	if j.pending == nil {
 		return ErrPending
 	}
-	if err := j.append(kindAt, appendPaths(nil, suspect)); err != nil {
+	written, err := j.append(kindAt, appendPaths(nil, suspect))
+	if !written {
 		return err
 	}
 	j.state, j.pending, j.after = j.after, nil, State{}
 	if len(suspect) > 0 {
 		j.state.Suspect = slices.Clone(suspect)
 	}
-	j.outweigh()
-	return nil
+	if err == nil {
+		j.outweigh()
+	}
+	return err
 }
 
 // Advance is Next and At in one append: for publishers, and for a target of which
-// nothing on the disk changes. Errors are those of Next.
+// nothing on the disk changes. Errors are those of Next and At.
 func (j *Journal) Advance(p Pending) error {
 	after, err := j.lead(&p)
 	if err != nil {
 		return err
 	}
-	if err := j.append(kindAdvance, encodePending(&p)); err != nil {
+	written, err := j.append(kindAdvance, encodePending(&p))
+	if !written {
 		return err
 	}
 	j.state = after
-	j.outweigh()
-	return nil
+	if err == nil {
+		j.outweigh()
+	}
+	return err
 }
 
 // Mend writes a fresh file if an earlier append failed; else it does nothing. Next,
@@ -193,25 +200,26 @@ func (j *Journal) lead(p *Pending) (State, error) {
 	return j.state.after(p, nil)
 }
 
-// append writes one frame and makes it durable.
-func (j *Journal) append(kind byte, payload []byte) error {
+// append writes one frame and makes it durable. It reports whether others can read the
+// frame, be it durable or not.
+func (j *Journal) append(kind byte, payload []byte) (written bool, err error) {
 	if int64(len(payload)) > math.MaxUint32 {
-		return fmt.Errorf("append to the journal: %d bytes are more than a frame can hold", len(payload))
+		return false, fmt.Errorf("append to the journal: %d bytes are more than a frame can hold", len(payload))
 	}
 	if err := j.Mend(); err != nil {
-		return err
+		return false, err
 	}
 	b := frame(kind, payload)
 	if _, err := j.file.WriteAt(b, j.size); err != nil {
 		j.broken = true
-		return fmt.Errorf("append to the journal: %w", err)
+		return false, fmt.Errorf("append to the journal: %w", err)
 	}
 	if err := datasync(j.file); err != nil {
 		j.broken = true
-		return fmt.Errorf("make the journal durable: %w", err)
+		return true, fmt.Errorf("make the journal durable: %w", err)
 	}
 	j.size += int64(len(b))
-	return nil
+	return true, nil
 }
 
 // outweigh writes a fresh snapshot when the frames outweigh the last.

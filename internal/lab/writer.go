@@ -175,6 +175,9 @@ func (w *Writer) Put(p string) error { return w.put(p, w.rng.IntN(25) == 0) }
 // PutFile is Put that never makes a symlink.
 func (w *Writer) PutFile(p string) error { return w.put(p, false) }
 
+// PutLink is Put that always makes a symlink.
+func (w *Writer) PutLink(p string) error { return w.put(p, true) }
+
 func (w *Writer) put(p string, link bool) error {
 	w.next++
 	number := w.next
