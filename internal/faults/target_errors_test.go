@@ -50,7 +50,7 @@ func errorCases() []Case {
 		{name: "unlinkat", errno: "EIO", quiet: true}, // What is left over is swept later.
 		{name: "read", errno: "EIO", among: managed, quiet: true},
 		{name: "getdents64", errno: "EIO", quiet: true},
-		{name: "newfstatat", errno: "EIO"},
+		{name: "newfstatat", errno: "EIO", among: directoriesOf},
 		{name: "openat2", errno: "EIO"},
 	}
 	var cases []Case
@@ -95,6 +95,17 @@ func staged(w *World) []string {
 			for p := range w.Writer.Model {
 				all = append(all, filepath.Join(dir, p))
 			}
+		}
+	}
+	return all
+}
+
+// directoriesOf are those of the target.
+func directoriesOf(w *World) []string {
+	all := []string{w.Target.Dir}
+	for p, n := range w.Writer.Model {
+		if n.Mode.IsDir() {
+			all = append(all, w.At(p))
 		}
 	}
 	return all

@@ -46,7 +46,11 @@ func homeCases() []Case {
 				w.do(os.Mkdir(lower, 0o755))
 				w.Command("cp", "-a", w.Source.Dir, filepath.Join(lower, "dir"))
 				w.Disk("overlay", "lowerdir="+lower)
-				w.Start()
+				w.Publish()
+				w.Agent()
+				w.Says(w.Target, "in sync")
+				w.Measure()
+				w.Read()
 				w.traffic()
 			},
 		},
@@ -85,9 +89,9 @@ func tryLowerTree(w *World) {
 	w.Disk("overlay", "lowerdir="+lower)
 	w.Publish()
 	w.Agent()
-	w.Equal(w.c.within()) // Nothing is exchanged.
+	w.Says(w.Target, "in sync") // Nothing is exchanged, as the files are there.
 	w.Mixed()
-	w.tells(`mode = \"tree\" is not possible here`, w.Target.Dir, "overlayfs")
+	w.tells("holding", "is not possible here", w.Target.Dir, "overlayfs", `mode = \"files\"`)
 	before, err := lab.ReadTree(w.Target.Dir)
 	w.do(err)
 	if len(before) == 0 {

@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/lab"
 )
@@ -33,8 +36,8 @@ func movedCases() []Case {
 						w.wrong("d", "%s was touched in the directory that was moved away", p)
 					}
 				}
-				w.do(os.RemoveAll(w.Target.Dir))
-				w.do(os.Rename(away, w.Target.Dir))
+				w.do(unix.Renameat2(unix.AT_FDCWD, away, unix.AT_FDCWD, w.Target.Dir, unix.RENAME_EXCHANGE))
+				w.remove(away)
 				w.Mixed()
 				w.Healed()
 				w.Converge()
@@ -67,7 +70,7 @@ func movedCases() []Case {
 				w.stopReading()
 				w.Strange = true
 				for i := range 4 {
-					w.do(os.RemoveAll(w.Target.Dir))
+					w.remove(w.Target.Dir)
 					if i%2 == 0 {
 						if err := os.Mkdir(w.Target.Dir, 0o755); !os.IsExist(err) {
 							w.do(err)
@@ -117,7 +120,8 @@ func (w *World) copied(command string, args ...string) {
 	}
 	away, again := filepath.Join(filepath.Dir(w.Target.Dir), "lab-away"), filepath.Join(filepath.Dir(w.Target.Dir), "lab-copy")
 	copyTo(again)
-	w.do(errors.Join(os.Rename(w.Target.Dir, away), os.RemoveAll(w.Target.Dir), os.Rename(again, w.Target.Dir)))
+	w.do(unix.Renameat2(unix.AT_FDCWD, again, unix.AT_FDCWD, w.Target.Dir, unix.RENAME_EXCHANGE))
+	w.do(os.Rename(again, away))
 	w.Mixed()
 	w.Healed()
 	w.Converge()
@@ -141,6 +145,13 @@ func (w *World) copied(command string, args ...string) {
 	w.Read()
 }
 
+// remove is rm -rf of what an agent may be writing to.
+func (w *World) remove(name string) {
+	w.Helper()
+	_, err := lab.Eventually(5*time.Second, func() error { return os.RemoveAll(name) })
+	w.do(err)
+}
+
 // emptied deletes all in the target, at rest and while generations arrive.
 func (w *World) emptied(keep bool) {
 	w.Helper()
@@ -154,7 +165,7 @@ func (w *World) emptied(keep bool) {
 		w.do(err)
 		for _, e := range entries {
 			if !keep || e.Name() != ".confsyncd" {
-				w.do(os.RemoveAll(w.At(e.Name())))
+				w.remove(w.At(e.Name()))
 			}
 		}
 		w.Healed()

@@ -40,6 +40,8 @@ func otherCases() []Case {
 			Name: "a file system mounted in the target", Needs: mounts,
 			How: "a tmpfs is mounted on a managed directory; a generation changes what lies in it; it is unmounted",
 			Try: func(w *World) {
+				w.InStep()
+				w.reader.Skip = func(p string) bool { return p == "d1" } // It is another one meanwhile.
 				for _, busy := range []bool{false, true} {
 					dir := w.At("d1")
 					w.do(unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
@@ -101,7 +103,7 @@ func otherCases() []Case {
 func (w *World) another(dir string) *lab.Host {
 	w.Helper()
 	other := *w.Target
-	other.Dir, other.Daemon, other.Log = dir, nil, filepath.Join(filepath.Dir(w.Target.Log), "log-other")
+	other.Dir, other.Daemon, other.Log = dir, nil, filepath.Join(w.Lab.Dir, "log-other")
 	w.Cleanup(func() {
 		if other.Daemon != nil {
 			_ = other.Daemon.Kill()
@@ -182,11 +184,11 @@ func tryNested(w *World) {
 }
 
 func tryNestedLater(w *World) {
+	w.stopReading()
 	w.do(w.Target.Stop())
 	inner := w.another(w.At("d1"))
 	aside := w.At(".confsyncd")
 	w.do(os.Rename(aside, aside+".aside")) // What Open looks for.
-	w.stopReading()
 	r := inner.Command(w.T, "pull", "--tenant", tenant, "--dir", inner.Dir, "--mode", "files", "--existing", "replace")
 	if r.Code != 0 {
 		w.Fatalf("make the inner target: %v", r)
@@ -222,7 +224,7 @@ func tryFixedParent(w *World) {
 	w.do(setFlags(parent, unix.STATX_ATTR_IMMUTABLE))
 	w.Mixed()
 	w.do(w.Target.Start("agent", w.AgentFlags()...))
-	w.tells(`mode = \"tree\" is not possible here`, parent, "must be writable")
+	w.tells("holding", "is not possible here", parent, "immutable or append-only", "chattr -i -a")
 	w.do(setFlags(parent, 0))
 	w.Healed()
 }
@@ -243,7 +245,7 @@ func tryMountPoint(w *World) {
 	bind()
 	w.Publish()
 	w.Agent()
-	w.tells(`mode = \"tree\" is not possible here`, w.Target.Dir, "is a mount point", "use a directory inside of it")
+	w.tells("holding", "is not possible here", w.Target.Dir, "is a mount point", "use a directory inside of it")
 	unbind()
 	w.Healed()
 	w.Converge()

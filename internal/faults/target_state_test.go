@@ -119,8 +119,8 @@ func tryJournalLost(w *World) {
 	w.settled()
 	w.do(os.Remove(w.journal()))
 	w.Agent()
-	w.Healed()
-	w.Converge()
+	_, err := lab.Eventually(20*time.Second, func() error { return lab.Honest(w.Target.Dir, nil) })
+	w.do(err) // It has adopted what is there.
 	w.Replace(3)
 	w.InStep()
 	w.do(os.Remove(w.journal()))

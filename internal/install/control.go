@@ -125,8 +125,16 @@ func writeControl(dir, name string, b []byte) error {
 	return nil
 }
 
-// Holds returns what the target is held by.
-func (t *Target) Holds() (Holds, error) { return ReadHolds(t.o.Dir) }
+// Holds returns what the target is held by. The error wraps ErrGone as Apply's.
+func (t *Target) Holds() (Holds, error) {
+	h, err := ReadHolds(t.o.Dir)
+	if err != nil {
+		if gone := t.identity(); gone != nil {
+			err = gone
+		}
+	}
+	return h, err
+}
 
 // Pin makes every agent stay at a generation until Resume; nil takes an earlier pin
 // back. Before first contact it makes the journal, which is at no position then.

@@ -134,6 +134,8 @@ func remedy(err error) string {
 		return "make room: bytes, inodes and quota"
 	case errors.Is(err, unix.EBUSY):
 		return "something is mounted there: unmount it"
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return "a directory has to be there: move away what stands in its place"
 	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
 		return "let the agent open more files: LimitNOFILE= of the unit, ulimit -n, or the sysctl fs.file-max"
 	case errors.Is(err, unix.EIO):

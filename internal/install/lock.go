@@ -157,8 +157,11 @@ func (t *Target) sideIdentity() error {
 // nested returns an error that wraps ErrNested if dir lies in another target.
 func nested(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open the target %q: %w; make the directory that it leads to, or remove the symlink", dir, err)
+	}
 	if err != nil {
-		return fmt.Errorf("open the target: %w", err)
+		return remedied(fmt.Errorf("open the target: %w", err))
 	}
 	for name := range strings.SplitSeq(resolved, "/") {
 		if name == diff.OwnName || diff.IsSiblingName(name) {
