@@ -48,7 +48,7 @@ func homeCases() []Case {
 				w.Disk("overlay", "lowerdir="+lower)
 				w.Publish()
 				w.Agent()
-				w.Says(w.Target, "in sync")
+				w.Says(w.Target, "applied", "adopted")
 				w.Measure()
 				w.Read()
 				w.traffic()
@@ -89,7 +89,7 @@ func tryLowerTree(w *World) {
 	w.Disk("overlay", "lowerdir="+lower)
 	w.Publish()
 	w.Agent()
-	w.Says(w.Target, "in sync") // Nothing is exchanged, as the files are there.
+	w.Says(w.Target, "applied", "adopted") // Nothing is exchanged, as the files are there.
 	w.Mixed()
 	w.tells("holding", "is not possible here", w.Target.Dir, "overlayfs", `mode = \"files\"`)
 	before, err := lab.ReadTree(w.Target.Dir)

@@ -111,7 +111,7 @@ func localCases() []Case {
 			Try: trySwappedParent,
 		},
 		{
-			Name: "old descriptors stay open", How: "all files, and the target, are kept open over 40 generations, and read again then",
+			Name: "old descriptors stay open", How: "all files, and the target, are kept open over 20 generations, and read again then",
 			Try: tryOldDescriptors,
 		},
 	}
@@ -349,7 +349,7 @@ func tryOldDescriptors(w *World) {
 	root, err := os.Open(w.Target.Dir)
 	w.do(err)
 	defer root.Close()
-	for range 20 {
+	for range 10 {
 		w.Replace(20)
 		w.Mixed()
 		w.InStep()

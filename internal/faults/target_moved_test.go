@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -116,7 +118,10 @@ func (w *World) copied(command string, args ...string) {
 	w.Strange = true // A copy may be of the midst of an apply.
 	copyTo := func(to string) {
 		w.do(os.MkdirAll(filepath.Dir(to), 0o755))
-		w.Command(command, append(args, w.Target.Dir+"/.", to)...)
+		out, err := exec.Command(command, append(args, w.Target.Dir+"/.", to)...).CombinedOutput()
+		if err != nil && !strings.Contains(string(out), "No such file") && !strings.Contains(string(out), "vanished") {
+			w.Fatalf("%s: %v\n%s", command, err, out)
+		}
 	}
 	away, again := filepath.Join(filepath.Dir(w.Target.Dir), "lab-away"), filepath.Join(filepath.Dir(w.Target.Dir), "lab-copy")
 	copyTo(again)

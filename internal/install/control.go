@@ -86,7 +86,7 @@ func readHold(dir, name string) (*Hold, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the control file: %w", err)
+		return nil, remedied(fmt.Errorf("read the control file: %w", err))
 	}
 	var h Hold
 	if err := json.Unmarshal(b, &h); err != nil {

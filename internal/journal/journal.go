@@ -39,6 +39,7 @@ type Journal struct {
 	// holds is unknown then: after an error in fsync the kernel may have dropped
 	// the page (see fsync(2)), so only a fresh file can be trusted.
 	broken bool
+	sync   func(*os.File) error // makes the file durable
 }
 
 // Read returns what the journal in dir says, without changing anything and without
@@ -61,7 +62,7 @@ func Open(dir *os.Root) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		dir: dir, file: f, state: c.state, pending: c.pending,
+		dir: dir, file: f, state: c.state, pending: c.pending, sync: datasync,
 		snapshot: int64(c.snapshot), size: int64(c.size),
 	}
 	j.rewriteAt = max(rewriteSize, j.snapshot)
@@ -82,7 +83,7 @@ func Open(dir *os.Root) (*Journal, error) {
 // Create writes a new journal that holds s, in place of any other. It is durable
 // when Create returns. dir must stay open as long as the journal does.
 func Create(dir *os.Root, s State) (*Journal, error) {
-	j := &Journal{dir: dir, state: s}
+	j := &Journal{dir: dir, state: s, sync: datasync}
 	if err := j.rewrite(); err != nil {
 		if j.file != nil {
 			err = errors.Join(err, j.file.Close())
@@ -163,14 +164,24 @@ func (j *Journal) Advance(p Pending) error {
 	return err
 }
 
-// Mend writes a fresh file if an earlier append failed; else it does nothing. Next,
-// At and Advance do so by themselves. Call it before taking away what a next that
+// Mend writes a fresh file if an earlier append failed, or if the file was deleted or
+// replaced by others; else it does nothing. Next, At and Advance do so by themselves. Call it before taking away what a next that
 // could not be written may refer to.
 func (j *Journal) Mend() error {
-	if !j.broken {
+	if !j.broken && j.inPlace() {
 		return nil
 	}
 	return j.rewrite()
+}
+
+// inPlace reports whether the file that is open still is the journal.
+func (j *Journal) inPlace() bool {
+	is, err := j.file.Stat()
+	if err != nil {
+		return true // The next write says what the matter is.
+	}
+	there, err := j.dir.Lstat(fileName)
+	return err == nil && os.SameFile(is, there)
 }
 
 // Reset writes, durably, that the tree is at s, whatever it was at. The error wraps
@@ -214,7 +225,7 @@ func (j *Journal) append(kind byte, payload []byte) (written bool, err error) {
 		j.broken = true
 		return false, fmt.Errorf("append to the journal: %w", err)
 	}
-	if err := datasync(j.file); err != nil {
+	if err := j.sync(j.file); err != nil {
 		j.broken = true
 		return true, fmt.Errorf("make the journal durable: %w", err)
 	}

@@ -397,9 +397,9 @@ func TestJournal_doesNotFallWhenAnAppendIsNotMadeDurable(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			j.file = undurable(t)
+			j.sync = func(*os.File) error { return unix.EIO }
 			before := j.State().Position.Generation
-			if err := ahead(j); !errors.Is(err, unix.EINVAL) {
+			if err := ahead(j); !errors.Is(err, unix.EIO) {
 				t.Fatalf("%v", err)
 			}
 			is := j.State()
@@ -417,13 +417,30 @@ func TestJournal_doesNotFallWhenAnAppendIsNotMadeDurable(t *testing.T) {
 	}
 }
 
-// undurable is a file that can be written to, and cannot be made durable.
-func undurable(t *testing.T) *os.File {
-	f, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
+func TestMend_bringsBackAJournalThatVanished(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"deleted":  os.Remove,
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := root(t)
+			j := create(t, dir, State{Meta: meta})
+			if err := j.Advance(step(1, "a", diff.Entry{}, file("a"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(filepath.Join(dir.Name(), fileName)); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Advance(step(2, "b", diff.Entry{}, file("b"))); err != nil {
+				t.Fatal(err)
+			}
+			s, _, err := Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, j.State(), s)
+		})
 	}
-	return f
 }
 
 func TestReset(t *testing.T) {
