@@ -17,7 +17,7 @@ import (
 func (rs *Results) write(name string) error {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	order := make(map[string]int)
+	order := map[string]int{"model/" + modelName: 1 << 30}
 	for gi, g := range groups() {
 		for ci, c := range g.Cases {
 			order[g.Name+"/"+c.Name] = gi*1000 + ci
@@ -31,7 +31,7 @@ func (rs *Results) write(name string) error {
 	})
 	var b bytes.Buffer
 	rs.summary(&b)
-	for _, g := range groups() {
+	for _, g := range append(groups(), Group{Name: "model"}) {
 		rs.group(&b, g.Name)
 	}
 	return os.WriteFile(name, b.Bytes(), 0o644)

@@ -9,10 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -26,33 +23,11 @@ var (
 	results *Results // of all cases
 )
 
-// private is set in the environment of the process whose mounts are its own.
-const private = "CONFSYNCD_FAULTS_PRIVATE"
-
 func TestMain(m *testing.M) {
 	swapIfAsked()
 	flag.Parse()
-	if err := ownMounts(); err != nil {
-		fmt.Fprintln(os.Stderr, "take a mount namespace:", err)
-		os.Exit(1)
-	}
+	mountApart()
 	os.Exit(buildAndRun(m))
-}
-
-// ownMounts begins this process anew in a mount namespace of its own, if it is root: so
-// what is mounted in it goes with it, however it ends.
-func ownMounts() error {
-	if os.Getuid() != 0 || os.Getenv(private) != "" {
-		return nil
-	}
-	runtime.LockOSThread() // A namespace is a thread's; execve(2) ends the others.
-	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
-		return err
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	return unix.Exec("/proc/self/exe", os.Args, append(os.Environ(), private+"=1"))
 }
 
 func buildAndRun(m *testing.M) int {

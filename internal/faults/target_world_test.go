@@ -131,7 +131,7 @@ func (w *World) Mixed() {
 		for range 3 {
 			w.do(w.Writer.Put(w.Writer.Pick(w.Files())))
 		}
-		w.do(errors.Join(w.Writer.Remove("link"), w.Writer.PutLink("link")))
+		w.do(errors.Join(w.Writer.Remove("link"), w.Writer.Link("link")))
 		for range 2 {
 			w.do(w.Writer.Grow(dirs))
 		}

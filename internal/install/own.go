@@ -63,11 +63,11 @@ func (t *Target) adoptOwn(own *os.File) error {
 
 // openRealRoot opens the directory at path as a root. Its last component is no symlink,
 // which whoever may write beside it could have planted. Errors: ENOENT; ENOTDIR or ELOOP
-// if no directory is there. While whole trees are switched there, it is tried again.
+// if no directory is there.
 func openRealRoot(path string) (root *os.Root, err error) {
 	for range maxRaces {
 		if root, err = openRealRootOnce(path); !errors.Is(err, ErrGone) {
-			break
+			break // Else an agent is switching the whole tree.
 		}
 	}
 	return root, err
