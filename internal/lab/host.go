@@ -23,6 +23,7 @@ type Host struct {
 	// Through is what the program is run by, with arguments of its own, such as setpriv or
 	// unshare; nil: by nothing.
 	Through []string
+	Config  string   // its configuration file: an empty one, unless a test writes another
 	Log     string   // of its daemon
 	Daemon  *Process // nil while none runs
 }
@@ -32,7 +33,7 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 	t.Helper()
 	base := filepath.Join(l.Dir, tenant+"-"+name)
 	h := &Host{
-		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(),
+		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(), Config: l.Config,
 		Log: filepath.Join(base, "log"),
 	}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
@@ -49,7 +50,7 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 // argv is what runs the program, with the arguments that all subcommands take.
 func (h *Host) argv(more ...string) []string {
 	return slices.Concat(h.Through, []string{
-		h.Lab.Program, "--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json",
+		h.Lab.Program, "--config", h.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json",
 	}, more)
 }
 
@@ -64,7 +65,8 @@ func (h *Host) Start(subcommand string, flags ...string) (err error) {
 // StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
 func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
-	h.Daemon, err = StartTraced(tr, h.Log, nil, h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	h.Daemon, err = StartTraced(tr, h.Log, nil, argv[0], argv[1:]...)
 	return err
 }
 

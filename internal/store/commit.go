@@ -105,7 +105,7 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	for tries := 1; ; tries++ {
 		var revision int64
 		ops := s.putOps(packs)
-		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+		err := s.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
@@ -301,9 +301,9 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 	}
 	var err error
 	if bytes > littleBytes {
-		err = s.client.carry(ctx, op, true, send)
+		err = s.carry(ctx, op, true, send)
 	} else {
-		err = s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		err = s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
 			_, err := send(ctx, etcd)
 			return err
 		})
