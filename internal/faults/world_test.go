@@ -158,6 +158,9 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 	all := make(map[string]syscall.Stat_t)
 	for _, h := range []*lab.Host{w.Source, w.Target} {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
+		if os.IsNotExist(err) {
+			continue // yet to be put there
+		}
 		w.do(err)
 		for name, st := range stamps {
 			st.Dev = 0 // A file system may be mounted anew.
