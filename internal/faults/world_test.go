@@ -57,7 +57,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{
-		Program: c.Setup.server(), Members: c.Setup.Members, Flags: c.Setup.Etcd,
+		Program: c.Setup.server(), Members: c.Setup.Members, Flags: c.Setup.Etcd, Parted: c.Setup.Parted,
 	})
 	w.do(w.Cluster.Start())
 	w.Lab = lab.New(t, program, w.Cluster.Members[0])
