@@ -155,10 +155,10 @@ func (w *World) minority() {
 	w.Target.Via = w.TargetProxies[0].Endpoint()
 	w.TargetProxies[0].Lead(other.Endpoint())
 	w.Start()
-	// Stopped while nobody reaches it, the member has nothing in its sockets to wake up to.
+	// Stopped first, the member makes no connection in which the commits could wait for it.
 	hung := stale.Running.Cmd.Process
-	w.part(true, 0, 1, 2)
 	w.do(hung.Signal(syscall.SIGSTOP))
+	w.part(true, 0, 1, 2)
 	w.part(false, 1, 2)
 	h := &history{w: w, etcd: other.Client(w.T)}
 	before := h.commits()
