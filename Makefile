@@ -11,7 +11,7 @@ LINT := bin/golangci-lint-$(GOLANGCI_LINT)
 GEN  := bin/buf-$(BUF)
 NFPM := bin/nfpm-$(NFPM_VERSION)
 
-.PHONY: help build demo test race fuzz faults sample soak lint replay generate packages checked units booted clean
+.PHONY: help build demo test race fuzz faults sample soak mutations lint replay generate packages checked units booted clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +43,9 @@ sample: bin/etcd bin/etcdctl bin/etcdutl ## some faults, drawn at random, for SA
 
 soak: bin/etcd bin/etcdctl bin/etcdutl ## faults drawn at random, again and again, for MINUTES (60)
 	.ci/faults -soak '$(MINUTES)'
+
+mutations: bin/etcd bin/etcdctl bin/etcdutl ## breaks the program on purpose, and has the fault lab see it
+	.ci/mutations
 
 # Its lock lies in TMPDIR: other checkouts and users have their own.
 lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml

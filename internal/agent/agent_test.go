@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/goleak"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
@@ -27,7 +28,7 @@ func TestMain(m *testing.M) {
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
-	m.Run()
+	goleak.VerifyTestMain(m)
 }
 
 // place is an etcd with a source that is pushed to it.

@@ -68,6 +68,9 @@ func (c *Coder) unseal(b []byte, k kind, limit uint64, m proto.Message) (envelop
 	if err != nil {
 		return e, err
 	}
+	if err := sparse(k, plain); err != nil {
+		return e, err
+	}
 	if err := (proto.UnmarshalOptions{DiscardUnknown: true}).Unmarshal(plain, m); err != nil {
 		return e, fmt.Errorf("%w: %v does not decode", ErrDamaged, k)
 	}

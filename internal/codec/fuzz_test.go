@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
@@ -30,12 +31,20 @@ func fuzz(f *testing.F, k kind, goldens []string, again func(t *testing.T, c *Co
 	}
 	c := NewCoder()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		first, err := decode(c, k, b)
+		var first decoded
+		var err error
+		within(t, k, b, func() { first, err = decode(c, k, b) })
 		if err != nil {
 			if !known(err) {
 				t.Fatalf("callers do not know the error %v", err)
 			}
 			return
+		}
+		if same, err := decode(c, k, b); err != nil || !reflect.DeepEqual(first, same) {
+			t.Fatalf("decoded  %+v\nand then %+v: %v", first, same, err)
+		}
+		for _, ch := range first.changes {
+			local(t, ch.Path)
 		}
 		encoded, ok := again(t, c, first)
 		if !ok {
@@ -47,6 +56,61 @@ func fuzz(f *testing.F, k kind, goldens []string, again func(t *testing.T, c *Co
 		}
 		if !reflect.DeepEqual(first, second) {
 			t.Fatalf("decoded  %+v\nand then %+v", first, second)
+		}
+	})
+}
+
+// within fails the test if decoding b takes more memory than b declares: the window, the
+// body and the growth of its buffer, and up to 64 bytes for each byte of changes, of
+// which one message holds no more than maxChanges.
+func within(t *testing.T, k kind, b []byte, decode func()) {
+	t.Helper()
+	size := uint64(len(b))
+	if e, err := open(b, k, MaxPackContent); err == nil {
+		size += e.size
+	}
+	most := 2*maxWindow + 8*size + 64*min(size, maxChanges)
+	if n := allocated(decode); n > most {
+		t.Errorf("%d bytes allocated for a %v of %d that declares %d, want at most %d", n, k, len(b), size, most)
+	}
+}
+
+// local fails the test unless path may be joined to any directory.
+func local(t *testing.T, path string) {
+	t.Helper()
+	if !filepath.IsLocal(path) || filepath.Clean(path) != path {
+		t.Errorf("%q is accepted as a path", path)
+	}
+	for name := range strings.SplitSeq(path, "/") {
+		if len(name) == 0 || len(name) > 255 || name == ".confsyncd" || len(name) > len("..confsyncd") && name[0] == '.' && strings.HasSuffix(name, ".confsyncd") {
+			t.Errorf("%q is accepted as a path for its component %q", path, name)
+		}
+	}
+}
+
+// An envelope that is opened is written as it was, and points into what it was read from.
+func FuzzEnvelope(f *testing.F) {
+	for k, b := range samples(f) {
+		f.Add(b, byte(k), uint64(MaxPackContent))
+	}
+	f.Fuzz(func(t *testing.T, b []byte, k byte, limit uint64) {
+		var e envelope
+		var err error
+		if n := allocated(func() { e, err = open(b, kind(k), limit) }); n > 64<<10 {
+			t.Errorf("%d bytes allocated to open %d", n, len(b))
+		}
+		if err != nil {
+			if !known(err) {
+				t.Fatalf("callers do not know the error %v", err)
+			}
+			return
+		}
+		if e.size > limit || e.kind != kind(k) || len(e.body)+len(e.signatures) > len(b) {
+			t.Fatalf("%+v is opened with the limit %d", e, limit)
+		}
+		again, err := open(e.append(nil), kind(k), limit)
+		if err != nil || !reflect.DeepEqual(again, e) {
+			t.Fatalf("opened   %+v\nand then %+v: %v", e, again, err)
 		}
 	})
 }
@@ -162,7 +226,13 @@ func FuzzPatch(f *testing.F) {
 	c := NewCoder()
 	f.Fuzz(func(t *testing.T, base, frame []byte, size int64) {
 		size %= 1 << 20
-		result, err := DecodePatch(base, frame, size)
+		var result []byte
+		var err error
+		// The result with a block to spare, what the decoder sets aside, and the base's tables.
+		most := 2*uint64(max(size, 0)) + 4<<20 + 2*uint64(len(base)+len(frame))
+		if n := allocated(func() { result, err = DecodePatch(base, frame, size) }); n > most {
+			t.Errorf("%d bytes allocated for a patch that makes %d", n, size)
+		}
 		if err == nil && int64(len(result)) != size {
 			t.Fatalf("%d bytes, want %d", len(result), size)
 		}

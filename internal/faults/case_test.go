@@ -45,6 +45,7 @@ type Setup struct {
 // Needs are what a case cannot do without.
 type Needs struct {
 	Root     bool
+	Mounts   bool     // may mount, seen by itself alone; that takes root
 	Programs []string // with the Debian package after a colon, if it has another name
 }
 
@@ -52,6 +53,9 @@ type Needs struct {
 func (n Needs) missing() string {
 	if n.Root && os.Getuid() != 0 {
 		return "needs root"
+	}
+	if n.Mounts && !mountsApart() {
+		return "needs root and a mount namespace"
 	}
 	for _, p := range n.Programs {
 		name, _, _ := strings.Cut(p, ":")

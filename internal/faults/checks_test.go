@@ -37,6 +37,9 @@ func (w *World) stopReading() {
 	if err := <-w.read; err != nil {
 		w.wrong("a", "%v", err)
 	}
+	if err := <-w.honest; err != nil {
+		w.wrong("b", "%v", err)
+	}
 	w.stopRead = nil
 	if err := w.reader.Once(); err != nil {
 		w.wrong("a", "%v", err)
@@ -52,12 +55,14 @@ func (w *World) Honest() {
 	if w.Strange {
 		return
 	}
-	if err := lab.Honest(w.Target.Dir, w.reader.Skip); err != nil {
+	if err := w.honestly(); err != nil {
 		w.wrong("b", "%v", err)
 		return
 	}
 	w.result.checked("b", true)
 }
+
+func (w *World) honestly() error { return lab.Honest(w.Target.Dir, w.reader.Skip) }
 
 // acknowledged looks for every commit that the publisher logged in etcd's history.
 func (w *World) acknowledged() {
@@ -90,7 +95,7 @@ func (w *World) acknowledged() {
 		if json.Unmarshal([]byte(line), &c) != nil || c.Message != "committed" {
 			continue
 		}
-		if got := commits[c.Generation]; got == "" || !strings.HasPrefix(got, c.Commit) {
+		if got := commits[c.Generation]; got == "" || got != c.Commit {
 			w.wrong("c", "generation %d was logged as committed (%s), etcd has %q there", c.Generation, c.Commit, got)
 		}
 	}

@@ -272,7 +272,7 @@ func (w *World) stopAtPack(agents *lab.Relay) (met, goOn chan struct{}) {
 	met, goOn = make(chan struct{}), make(chan struct{})
 	reads := make(chan int, 1)
 	reads <- 0
-	agents.Judge(func(c lab.Call) lab.Verdict {
+	agents.Judge(func(c lab.RPC) lab.Verdict {
 		if c.Method != "KV/Range" || !strings.Contains(string(c.Request), pubKey+"packs/") {
 			return lab.Verdict{}
 		}

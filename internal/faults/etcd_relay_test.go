@@ -109,7 +109,7 @@ func (w *World) relayed() [2]*lab.Relay {
 }
 
 // commits reports whether a call is the Txn of a commit, not one of packs.
-func commits(c lab.Call) bool {
+func commits(c lab.RPC) bool {
 	return c.Method == "KV/Txn" && bytes.Contains(c.Request, []byte(pubKey+"log/"))
 }
 
@@ -120,7 +120,7 @@ func (w *World) misanswer(code codes.Code) {
 	for i := range 8 {
 		keep, times := i%2 == 0, int64(1+i/2%2*2)
 		var met atomic.Int64
-		publishers.Judge(func(c lab.Call) lab.Verdict {
+		publishers.Judge(func(c lab.RPC) lab.Verdict {
 			if commits(c) && met.Add(1) <= times {
 				return lab.Verdict{Keep: keep, Code: code}
 			}
@@ -146,7 +146,7 @@ func (w *World) misanswerAll() {
 		var met atomic.Int64
 		for _, r := range relays {
 			var n atomic.Int64
-			r.Judge(func(c lab.Call) lab.Verdict {
+			r.Judge(func(c lab.RPC) lab.Verdict {
 				if commits(c) || !strings.HasPrefix(c.Method, "KV/") || n.Add(1)%3 == 0 {
 					return lab.Verdict{}
 				}
@@ -173,7 +173,7 @@ func (w *World) swallow() {
 	var met atomic.Int64
 	over := make(chan struct{})
 	for _, r := range relays {
-		r.Judge(func(lab.Call) lab.Verdict {
+		r.Judge(func(lab.RPC) lab.Verdict {
 			if met.Add(1)%3 == 0 {
 				return lab.Verdict{Wait: over}
 			}

@@ -25,6 +25,7 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	mountApart()
 	os.Exit(buildAndRun(m))
 }
 

@@ -33,7 +33,7 @@ func TestModel(t *testing.T) {
 			t.Parallel()
 			r := &Result{Group: "model", Name: modelName, How: "pgregory.net/rapid, against a map in memory", Mode: mode, Began: time.Now(), Counts: make(map[string]int)}
 			defer results.add(t, r)
-			cluster := lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{Program: *etcdFlag})
+			cluster := lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{Program: *etcdFlag, Flags: []string{"--unsafe-no-fsync"}})
 			if err := cluster.Start(); err != nil {
 				t.Fatal(err)
 			}

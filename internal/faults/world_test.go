@@ -38,26 +38,30 @@ type World struct {
 	Want func() (lab.Tree, error)
 	// Rewound is set by a case that takes commits away from etcd.
 	Rewound bool
-	// Strange is set by a case that lets others change the target: their changes are
-	// neither drift that is left nor files that went missing.
+	// Strange is set, before the target is read, by a case that lets others change the
+	// target: their changes are neither drift that is left nor files that went missing.
 	Strange bool
 
 	c         Case
 	result    *Result
 	reader    *lab.Reader
 	stopRead  context.CancelFunc
-	read      chan error // closed by the reader once it has ended
+	read      chan error // closed once the reader has ended
+	honest    chan error // closed once the journal is no longer looked at
 	bystander map[string]syscall.Stat_t
 	healed    time.Time
 	converged bool
 	baseline  map[string]usage // of daemons that were in sync, by name
+	number    int              // of the newest content that a case made by itself
 }
 
 func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{
-		Program: c.Setup.server(), Members: c.Setup.Members, Flags: c.Setup.Etcd, Parted: c.Setup.Parted,
+		Program: c.Setup.server(), Members: c.Setup.Members, Parted: c.Setup.Parted,
+		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
+		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	})
 	w.do(w.Cluster.Start())
 	w.Lab = lab.New(t, program, w.Cluster.Members[0])
@@ -72,7 +76,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	}
 	w.do(w.Writer.Fill(files))
 	w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
-	w.surround()
+	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
@@ -104,10 +108,10 @@ func (w *World) proxied(h *lab.Host) []*lab.Proxy {
 	return all
 }
 
-// surround puts bystanders beside source and target, which nobody may touch.
-func (w *World) surround() {
+// surround puts bystanders beside hosts' directories, which nobody may touch.
+func (w *World) surround(hosts ...*lab.Host) {
 	w.Helper()
-	for _, h := range []*lab.Host{w.Source, w.Target} {
+	for _, h := range hosts {
 		beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
 		w.do(errors.Join(
 			os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
@@ -126,6 +130,7 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
 		w.do(err)
 		for name, st := range stamps {
+			st.Dev = 0 // A file system may be mounted anew.
 			all[name] = st
 		}
 	}
@@ -195,10 +200,18 @@ func (w *World) Start() {
 // Read has the target read from now on, until all is checked.
 func (w *World) Read() {
 	ctx, cancel := context.WithCancel(context.Background())
-	w.stopRead, w.read = cancel, make(chan error, 1)
+	w.stopRead, w.read, w.honest = cancel, make(chan error, 1), make(chan error, 1)
 	go func() {
 		defer close(w.read)
 		w.read <- w.reader.Run(ctx)
+	}()
+	go func() {
+		defer close(w.honest)
+		var err error
+		for err == nil && lab.Sleep(ctx, 5*time.Millisecond) && !w.Strange {
+			err = w.honestly()
+		}
+		w.honest <- err
 	}()
 	w.Cleanup(cancel)
 }

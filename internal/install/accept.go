@@ -28,11 +28,11 @@ func Accept(dir string, at diff.Position) error {
 	if err := installed(dir); err != nil {
 		return err
 	}
-	b, err := json.Marshal(acceptance{Tenant: at.Tenant.String(), Generation: at.Generation})
+	b, err := encodeAcceptance(at)
 	if err != nil {
 		return err
 	}
-	return writeControl(dir, acceptName, append(b, '\n'))
+	return writeControl(dir, acceptName, b)
 }
 
 // writeDurably puts a file of that name in dir. Everyone may read it: the agent need
@@ -72,15 +72,25 @@ func (t *Target) Accepted() (*diff.Position, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the control file: %w", err)
 	}
-	var a acceptance
-	if err := json.Unmarshal(b, &a); err != nil {
-		return nil, fmt.Errorf("read the control file %q: %w", path, err)
-	}
-	id, err := diff.ParseTenantID(a.Tenant)
+	p, err := decodeAcceptance(b)
 	if err != nil {
 		return nil, fmt.Errorf("read the control file %q: %w", path, err)
 	}
-	return &diff.Position{Tenant: id, Generation: a.Generation}, nil
+	return &p, nil
+}
+
+func encodeAcceptance(p diff.Position) ([]byte, error) {
+	b, err := json.Marshal(acceptance{Tenant: p.Tenant.String(), Generation: p.Generation})
+	return append(b, '\n'), err
+}
+
+func decodeAcceptance(b []byte) (diff.Position, error) {
+	var a acceptance
+	if err := json.Unmarshal(b, &a); err != nil {
+		return diff.Position{}, err
+	}
+	id, err := diff.ParseTenantID(a.Tenant)
+	return diff.Position{Tenant: id, Generation: a.Generation}, err
 }
 
 // Unaccept takes back what Accept allowed.

@@ -88,11 +88,16 @@ func readHold(dir, name string) (*Hold, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the control file: %w", err)
 	}
-	var h Hold
-	if err := json.Unmarshal(b, &h); err != nil {
+	h, err := decodeHold(b)
+	if err != nil {
 		return nil, fmt.Errorf("read the control file %q: %w; \"confsyncd resume %s\" removes it", path, err, dir)
 	}
 	return &h, nil
+}
+
+func decodeHold(b []byte) (h Hold, err error) {
+	err = json.Unmarshal(b, &h)
+	return h, err
 }
 
 func hold(dir, name string, h Hold) error {

@@ -312,7 +312,13 @@ func (d *decoder) paths() []string {
 	}
 	paths := make([]string, 0, n)
 	for range n {
-		paths = append(paths, d.string())
+		path := d.string()
+		if d.err == nil {
+			if err := diff.CheckPath(path); err != nil {
+				d.fail(err)
+			}
+		}
+		paths = append(paths, path)
 	}
 	return paths
 }

@@ -496,56 +496,6 @@ func write(t testing.TB, dir *os.Root, b []byte) {
 	}
 }
 
-func FuzzDecodeFile(f *testing.F) {
-	s := State{Meta: meta, Position: at(3), Left: []string{"l"}, Suspect: []string{"d/f"}}
-	s.Managed = tree(f, map[string]diff.Entry{"d": directory, "d/f": file("x")})
-	s.All = tree(f, map[string]diff.Entry{"d": directory, "d/f": file("x"), "o": file("o")})
-	p := Pending{
-		Meta: meta, Position: at(4), Leave: []string{"d", "d/f"},
-		Changes: []diff.Change{{Path: "o", New: file("o")}}, AllChanges: []diff.Change{{Path: "o", Old: file("o"), New: file("p")}},
-	}
-	f.Add(encodeFile(s, &p))
-	f.Add(append(encodeFile(s, &p), frame(kindAt, appendPaths(nil, []string{"o"}))...))
-	p.whole = true
-	s.All = s.Managed
-	f.Add(append(encodeFile(s, nil), frame(kindAdvance, encodePending(&p))...))
-	f.Add(append(encodeFile(s, nil), frame(kindNext, encodePending(&Pending{Meta: meta, Position: at(2), Back: true, Prune: []string{"l"}, whole: true}))...))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, b := range [][]byte{b, resum(b)} {
-			c, err := decodeFile(b)
-			if err != nil {
-				if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
-					t.Fatalf("an error of no known kind: %v", err)
-				}
-				continue
-			}
-			again, err := decodeFile(encodeFile(c.state, c.pending))
-			if err != nil {
-				t.Fatal(err)
-			}
-			same(t, again.state, c.state)
-			if !reflect.DeepEqual(again.pending, c.pending) {
-				t.Fatalf("%+v\n%+v", again.pending, c.pending)
-			}
-		}
-	})
-}
-
-// resum returns b with right checksums, so that fuzzing gets past them.
-func resum(b []byte) []byte {
-	b = bytes.Clone(b)
-	for i := headerSize; i+frameHeader <= len(b); {
-		n := uint64(binary.BigEndian.Uint32(b[i+4:]))
-		if n > uint64(len(b)-i-frameHeader) {
-			break
-		}
-		end := i + frameHeader + int(n)
-		binary.BigEndian.PutUint32(b[i:], checksum(b[i+4:end]))
-		i = end
-	}
-	return b
-}
-
 func BenchmarkNextAt(b *testing.B) {
 	entries := map[string]diff.Entry{}
 	for d := range 1000 {

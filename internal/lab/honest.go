@@ -30,6 +30,9 @@ func Honest(dir string, skip func(path string) bool) error {
 		pending != nil && pending.Position != pendingAfter.Position {
 		return nil
 	}
+	if readErr != nil && pending != nil {
+		return nil // What is switched right now may go while it is read.
+	}
 	if readErr != nil {
 		return readErr
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -18,9 +19,12 @@ type Host struct {
 	Tenant string
 	Dir    string // source or target
 	State  string
-	Via    string   // endpoint that it knows the etcd by
-	Log    string   // of its daemon
-	Daemon *Process // nil while none runs
+	Via    string // endpoint that it knows the etcd by
+	// Through is what the program is run by, with arguments of its own, such as setpriv or
+	// unshare; nil: by nothing.
+	Through []string
+	Log     string   // of its daemon
+	Daemon  *Process // nil while none runs
 }
 
 // Host makes a machine with an empty directory.
@@ -42,15 +46,26 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 	return h
 }
 
-// global are the arguments that all subcommands take.
-func (h *Host) global(more ...string) []string {
-	return append([]string{"--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json"}, more...)
+// argv is what runs the program, with the arguments that all subcommands take.
+func (h *Host) argv(more ...string) []string {
+	return slices.Concat(h.Through, []string{
+		h.Lab.Program, "--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json",
+	}, more)
 }
 
 // Start starts the host's daemon.
 func (h *Host) Start(subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
-	h.Daemon, err = Start(h.Log, nil, h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	h.Daemon, err = Start(h.Log, nil, argv[0], argv[1:]...)
+	return err
+}
+
+// StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
+func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
+	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
+	argv := h.argv(args...)
+	h.Daemon, err = StartTraced(tr, h.Log, nil, argv[0], argv[1:]...)
 	return err
 }
 
@@ -79,7 +94,8 @@ func (h *Host) Run(t testing.TB, subcommand string, flags ...string) Ran {
 // Command runs any command on the host.
 func (h *Host) Command(t testing.TB, args ...string) Ran {
 	t.Helper()
-	cmd := exec.Command(h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Env = Environment()
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
@@ -109,7 +125,10 @@ type Status struct {
 		Founding   uint64
 		Keyframe   uint64
 	}
-	Sources []struct{ State, Reason string }
+	Sources []struct {
+		State, Reason string
+		Held          []string
+	}
 	Targets []struct {
 		State, Reason string
 		Generation    uint64

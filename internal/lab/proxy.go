@@ -20,7 +20,9 @@ type Proxy struct {
 	target string
 	harm   Harm
 	closed bool
-	conns  map[net.Conn]bool
+	conns  map[net.Conn]net.Conn // of both sides; to etcd's for clients', nil for etcd's
+	late   map[net.Conn]*late    // by the client's connection
+	gone   map[net.Conn]bool     // etcd's, whose client ended while they go on
 }
 
 // Harm is what a proxy does to connections. The zero Harm does none.
@@ -44,7 +46,7 @@ func NewProxy(t testing.TB, endpoint string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, conns: make(map[net.Conn]bool)}
+	p := &Proxy{listener: l, conns: make(map[net.Conn]net.Conn), late: make(map[net.Conn]*late), gone: make(map[net.Conn]bool)}
 	p.turned = sync.NewCond(&p.mu)
 	p.Lead(endpoint)
 	p.served.Go(p.accept)
@@ -126,7 +128,7 @@ func (p *Proxy) accept() {
 			continue
 		}
 		p.mu.Lock()
-		p.conns[client], p.conns[etcd] = true, true
+		p.conns[client], p.conns[etcd] = etcd, nil
 		if p.harm.Away || p.closed {
 			p.cutAll()
 		}
@@ -139,10 +141,12 @@ func (p *Proxy) accept() {
 // forward copies until one side ends, and then ends both.
 func (p *Proxy) forward(to, from net.Conn, answers bool) {
 	defer func() {
-		to.Close()
 		from.Close()
 		p.mu.Lock()
 		delete(p.conns, from)
+		if !p.gone[to] {
+			to.Close()
+		}
 		p.turned.Broadcast()
 		p.mu.Unlock()
 	}()
@@ -150,7 +154,7 @@ func (p *Proxy) forward(to, from net.Conn, answers bool) {
 	for {
 		n, err := from.Read(buf)
 		for rest := buf[:n]; len(rest) > 0; {
-			size, ok := p.pass(from, len(rest), answers)
+			size, ok := p.pass(from, rest, answers)
 			if !ok {
 				return
 			}
@@ -169,17 +173,26 @@ func (p *Proxy) forward(to, from net.Conn, answers bool) {
 	}
 }
 
-// pass waits until a piece may be forwarded, and returns how many of n bytes it has; 0 if
-// they are to be thrown away. ok is false if the connection ends.
-func (p *Proxy) pass(from net.Conn, n int, answers bool) (size int, ok bool) {
+// open reports whether a connection goes on; p.mu is held.
+func (p *Proxy) open(c net.Conn) bool {
+	_, ok := p.conns[c]
+	return ok
+}
+
+// pass waits until a piece may be forwarded, and returns how many of its bytes; 0 if
+// they are to be thrown away, or arrive late. ok is false if the connection ends.
+func (p *Proxy) pass(from net.Conn, piece []byte, answers bool) (size int, ok bool) {
+	n := len(piece)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for (answers && p.harm.HoldAnswers || !answers && p.harm.HoldRequests) && p.conns[from] {
+	for (answers && p.harm.HoldAnswers || !answers && p.harm.HoldRequests) && p.open(from) {
 		p.turned.Wait()
 	}
 	h := p.harm
 	switch {
-	case !p.conns[from], h.Resets > 0 && rand.IntN(100) < h.Resets:
+	case !answers && p.delays(from, piece), p.gone[from]:
+		return 0, true
+	case !p.open(from), h.Resets > 0 && rand.IntN(100) < h.Resets:
 		return 0, false
 	case answers && h.DropAnswers, !answers && h.DropRequests:
 		return 0, true
@@ -192,5 +205,5 @@ func (p *Proxy) pass(from net.Conn, n int, answers bool) (size int, ok bool) {
 		time.Sleep(h.Delay)
 		p.mu.Lock()
 	}
-	return n, p.conns[from]
+	return n, p.open(from)
 }

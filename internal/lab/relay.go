@@ -27,14 +27,14 @@ type Relay struct {
 	etcd    *grpc.ClientConn
 
 	mu      sync.Mutex // guards what follows
-	verdict func(Call) Verdict
+	verdict func(RPC) Verdict
 	deaf    bool            // watches that are opened now bring nothing
 	watches map[*watch]bool // that are open
 	opened  int             // watches, in all
 }
 
-// Call is what a client asks.
-type Call struct {
+// RPC is what a client asks.
+type RPC struct {
 	Method  string // "KV/Txn", "Watch/Watch"
 	Request []byte // as it is encoded; nil for a stream
 }
@@ -90,7 +90,7 @@ func (r *Relay) Endpoint() string { return "http://" + r.address }
 
 // Judge has a function say what becomes of each call, from several goroutines; nil passes
 // all on.
-func (r *Relay) Judge(verdict func(Call) Verdict) {
+func (r *Relay) Judge(verdict func(RPC) Verdict) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.verdict = verdict
@@ -131,7 +131,7 @@ func (r *Relay) Opened() int {
 }
 
 // judge asks what becomes of a call.
-func (r *Relay) judge(c Call) Verdict {
+func (r *Relay) judge(c RPC) Verdict {
 	r.mu.Lock()
 	verdict := r.verdict
 	r.mu.Unlock()
@@ -159,7 +159,7 @@ func (r *Relay) handle(_ any, client grpc.ServerStream) error {
 	if err := client.RecvMsg(&request); err != nil {
 		return err
 	}
-	v := r.judge(Call{Method: method, Request: request})
+	v := r.judge(RPC{Method: method, Request: request})
 	if !v.Keep {
 		if err := r.etcd.Invoke(ctx, full, &request, &answer); err != nil {
 			return err
@@ -190,7 +190,7 @@ func passed(md metadata.MD) metadata.MD {
 
 // watch serves a stream of watches.
 func (r *Relay) watch(ctx context.Context, client grpc.ServerStream, full string) error {
-	if v := r.judge(Call{Method: "Watch/Watch"}); v.Code != codes.OK {
+	if v := r.judge(RPC{Method: "Watch/Watch"}); v.Code != codes.OK {
 		return status.Error(v.Code, "answered by the relay")
 	}
 	ctx, cancel := context.WithCancel(ctx)

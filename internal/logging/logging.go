@@ -6,6 +6,7 @@
 package logging
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -25,15 +26,30 @@ func New(w io.Writer, level, format string) (hclog.Logger, error) {
 	case "json":
 		o.JSONFormat = true
 	case "text":
-		o.Color = hclog.AutoColor
 	case "auto", "":
 		o.JSONFormat = !terminal(w)
-		o.Color = hclog.AutoColor
 	default:
 		return nil, fmt.Errorf("log format %q: use text, json or auto", format)
 	}
+	if !o.JSONFormat {
+		o.Output, o.Color = valid{w}, hclog.AutoColor
+	}
 	return hclog.New(o), nil
 }
+
+// valid writes lines in UTF-8 alone: of values with several lines, hclog escapes what is a
+// rune and lets other bytes pass, which may steer a terminal that takes them for controls.
+type valid struct{ io.Writer }
+
+func (v valid) Write(line []byte) (int, error) {
+	if _, err := v.Writer.Write(bytes.ToValidUTF8(line, []byte("\uFFFD"))); err != nil {
+		return 0, err
+	}
+	return len(line), nil
+}
+
+// SupportsColor makes hclog's AutoColor ask about what is written to.
+func (v valid) SupportsColor() bool { return terminal(v.Writer) }
 
 // terminal reports whether w is a terminal, or another character device.
 func terminal(w io.Writer) bool {

@@ -55,6 +55,8 @@ func (d *diary) state(state, reason string) {
 	}
 	if state == "holding" {
 		d.log.Warn("holding: nothing is published", "path", d.options.Dir, "reason", reason)
+	} else if state == "standby" {
+		d.log.Info("standing by", "path", d.options.Dir, "reason", reason)
 	} else if d.told.State == "holding" && state == "live" {
 		d.log.Info("live again", "path", d.options.Dir)
 	}
@@ -122,8 +124,8 @@ func heldArgs(h scan.Held) []any {
 // committed notes a commit.
 func (d *diary) committed(c Commit) {
 	created, changed, deleted := c.Counts()
-	d.log.Info("committed", "generation", c.Position.Generation, "created", created, "changed", changed, "deleted", deleted,
-		"bytes", c.Bytes, "founding", c.Founding, "duration_ms", c.Duration.Milliseconds())
+	d.log.Info("committed", "generation", c.Position.Generation, "commit", c.Position.Commit.String(),
+		"created", created, "changed", changed, "deleted", deleted, "bytes", c.Bytes, "founding", c.Founding, "duration_ms", c.Duration.Milliseconds())
 	if d.options.Committed != nil {
 		d.options.Committed(c)
 	}

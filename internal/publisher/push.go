@@ -43,7 +43,7 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 		case err == nil:
 			return commit, nil
 		case errors.Is(err, store.ErrLostRace):
-		case errors.Is(err, errBusy), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
+		case errors.Is(err, errBusy), errors.Is(err, errDisturbed), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
 			if time.Now().After(until) {
 				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 			}

@@ -12,10 +12,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -31,7 +33,7 @@ type Report struct {
 	Prefix string `json:"prefix"`
 	Tenant string `json:"tenant"`
 	Dir    string `json:"dir"`
-	// State is one word: "live", "holding", "in_sync", "waiting" …
+	// State is one word: "live", "standby", "holding", "in_sync", "waiting" …
 	State string `json:"state"`
 	// Reason says what it waits for and what to do about it; empty if all is well.
 	Reason string `json:"reason,omitempty"`
@@ -49,6 +51,9 @@ type Report struct {
 
 // dirName is the directory in state_dir that holds the reports.
 const dirName = "reports"
+
+// maxReport bounds a report that is read, in bytes: far more than any has.
+const maxReport = 4 << 20
 
 // Key names a source or target among all: it is the same for the same role, prefix,
 // tenant and directory.
@@ -104,11 +109,7 @@ func Read(stateDir string) ([]Report, error) {
 		if !strings.HasSuffix(e.Name(), ".json") {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
-		var r Report
-		if err == nil {
-			err = json.Unmarshal(b, &r)
-		}
+		r, err := readFile(filepath.Join(dir, e.Name()))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("read report %s: %w", e.Name(), err))
 			continue
@@ -116,6 +117,32 @@ func Read(stateDir string) ([]Report, error) {
 		reports = append(reports, r)
 	}
 	return reports, errors.Join(errs...)
+}
+
+// readFile reads one report. Others may write in the directory: what is no regular file,
+// or larger than any report, is not read.
+func readFile(path string) (Report, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return Report{}, errors.Join(errors.New("it is no regular file"), err)
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxReport+1))
+	if err != nil {
+		return Report{}, err
+	}
+	if len(b) > maxReport {
+		return Report{}, fmt.Errorf("it has more than %d bytes", maxReport)
+	}
+	return decode(b)
+}
+
+func decode(b []byte) (r Report, err error) {
+	err = json.Unmarshal(b, &r)
+	return r, err
 }
 
 // Remove deletes the reports on a directory, of any tenant and prefix, and returns how many

@@ -46,6 +46,8 @@ type Client struct {
 	breaker *breaker
 	carried patience    // with calls that carry much
 	oldest  map[int]int // supported patches, see Outdated
+	// patience is how long a commit is sent again and read back.
+	patience time.Duration
 
 	connecting chan struct{} // capacity 1: held by the one call that makes the connection; never closed
 
@@ -57,7 +59,7 @@ type Client struct {
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), connecting: make(chan struct{}, 1)}
+	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, connecting: make(chan struct{}, 1)}
 }
 
 // Close ends the connection.

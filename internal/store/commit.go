@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -148,7 +149,8 @@ func (d *Draft) Discard() {
 // known, or gives up after commitPatience.
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now or
-// etcd was taken back to before the packs were staged,
+// etcd was taken back to before the packs were staged, ErrNotLeader if the store is a
+// leader's whose seat is gone,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
 // away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
 // head could no longer be understood, with the outcome unknown. Then the head tells,
@@ -173,19 +175,29 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (*Head, error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
 	var pace Backoff
-	until := time.Now().Add(commitPatience)
+	until := time.Now().Add(s.client.patience)
+	// What was sent without an answer may still be on its way, whatever is read back: as
+	// long as the head is what it compares with, nothing less than another head says that
+	// it was not applied.
+	onItsWay := false
+	defer func() {
+		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrAmbiguous) {
+			err = fmt.Errorf("%w: %w", ErrAmbiguous, err)
+		}
+	}()
 	for {
 		head, err := s.nextHead(base, record)
 		if err != nil {
 			return nil, err
 		}
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
-		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
+		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {
 			return head, err
 		}
-		// A lost race may be our own commit's second arrival.
+		onItsWay = onItsWay || errors.Is(err, ErrAmbiguous) && !errors.Is(err, rpctypes.ErrNoSpace)
+		// A lost race may be our own commit's second arrival; so may a lost leadership.
 		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
 		case readErr != nil:
@@ -194,12 +206,16 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return now, nil
 		case mine:
 			return head, nil // another's commit is on top of it
+		case errors.Is(err, ErrNotLeader):
+			return nil, err // nor can what was sent before still arrive: it compares the seat
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
 			return nil, fmt.Errorf("%w: what was staged is no longer there", ErrLostRace)
 		case errors.Is(err, rpctypes.ErrNoSpace):
 			return nil, errNoSpace
+		case time.Now().After(until) && onItsWay:
+			return nil, err
 		case time.Now().After(until):
 			return nil, fmt.Errorf("%w: %w", ErrNotApplied, err)
 		}
@@ -257,19 +273,29 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 	return clientv3.Compare(clientv3.Value(s.keys.head()), "=", string(base.raw))
 }
 
-// swap runs one Txn that changes the head, and returns ErrLostRace if the comparison
-// fails.
+// swap runs one Txn that changes the head. It returns ErrNotLeader if the store is a
+// leader's whose seat is gone, and ErrLostRace if another comparison fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
+	compare := append(slices.Clone(and), is)
+	var otherwise []clientv3.Op
+	if !s.seat.IsZero() {
+		compare = append(compare, s.seat.held())
+		otherwise = []clientv3.Op{clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly())}
+	}
 	var revision int64
+	var failed error
 	bytes := carries(then)
 	send := func(ctx context.Context, etcd *clientv3.Client) (int, error) {
-		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
+		resp, err := etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
 		if err != nil {
 			return 0, err
 		}
-		revision = 0
-		if resp.Succeeded {
-			revision = resp.Header.Revision
+		revision, failed = resp.Header.Revision, nil
+		if !resp.Succeeded {
+			revision, failed = 0, ErrLostRace
+			if !s.seat.IsZero() && !s.seat.in(resp.Responses[0].GetResponseRange().Kvs) {
+				failed = ErrNotLeader
+			}
 		}
 		return bytes, nil
 	}
@@ -282,8 +308,8 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 			return err
 		})
 	}
-	if err == nil && revision == 0 {
-		err = fmt.Errorf("%s: %w", op, ErrLostRace)
+	if err == nil && failed != nil {
+		err = fmt.Errorf("%s: %w", op, failed)
 	}
 	return revision, err
 }

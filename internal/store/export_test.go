@@ -21,3 +21,6 @@ func (d *Draft) Staged() int {
 	defer d.mu.Unlock()
 	return len(d.put)
 }
+
+// Impatient makes the store's client send a commit once, and read it back.
+func Impatient(s *Store) { s.client.patience = 0 }

@@ -195,6 +195,24 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
 	})
+	t.Run("is ambiguous while it may still arrive", func(t *testing.T) {
+		t.Parallel()
+		f := newFaulty(t)
+		store.Impatient(f.store)
+		f.view()
+		f.proxy.Delay()
+		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
+		within(t, heals, "the commit is on its way", func() bool { return f.proxy.Delayed(logKey(1)) })
+		f.proxy.Abandon()
+		if o := f.takes(done, heals); !errors.Is(o.err, store.ErrAmbiguous) || errors.Is(o.err, store.ErrNotApplied) {
+			t.Errorf("%+v: %v", o.head, o.err)
+		}
+		if f.direct.view().Head != nil {
+			t.Fatal("it has arrived already")
+		}
+		f.proxy.Release()
+		f.applied(1)
+	})
 	t.Run("is ambiguous if the context ends", func(t *testing.T) {
 		t.Parallel()
 		f := newFaulty(t)
@@ -524,7 +542,7 @@ func TestFetchWhoseReadsFailNowAndThen(t *testing.T) {
 	}
 	f.mustCommit(nil, files, true)
 	var reads, failed atomic.Int64
-	relay.Judge(func(c lab.Call) lab.Verdict {
+	relay.Judge(func(c lab.RPC) lab.Verdict {
 		if c.Method == "KV/Range" && bytes.Contains(c.Request, []byte(packsKey)) && reads.Add(1)%3 == 0 {
 			failed.Add(1)
 			return lab.Verdict{Code: codes.Canceled}

@@ -17,10 +17,10 @@ func (k keys) log(generation uint64) string {
 	return fmt.Sprintf("%s/pub/log/%016x", k.base, generation)
 }
 
-// generation reads what log writes.
+// generation reads what log writes, and nothing else.
 func (k keys) generation(key string) (uint64, bool) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(key, k.base+"/pub/log/"), 16, 64)
-	return n, err == nil
+	return n, err == nil && key == k.log(n)
 }
 
 // logEnd is the key after the last that a log record can have. head and log records
@@ -28,5 +28,11 @@ func (k keys) generation(key string) (uint64, bool) {
 func (k keys) logEnd() string { return k.base + "/pub/log0" }
 
 func (k keys) pack(hash fmt.Stringer) string { return k.base + "/pub/packs/" + hash.String() }
+
+// candidates is what the keys of all candidates begin with.
+func (k keys) candidates() string { return k.base + "/ctl/election/" }
+
+// candidate names a candidate by its lease, as etcd's own elections do.
+func (k keys) candidate(lease int64) string { return fmt.Sprintf("%s%x", k.candidates(), lease) }
 
 func (k keys) fence() string { return k.base + "/ctl/fence" }

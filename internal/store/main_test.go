@@ -1,9 +1,17 @@
+//go:build !lean
+
 package store_test
 
 import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain runs the tests, unless this process is to be an etcd server.
+func TestMain(m *testing.M) {
+	lab.ServeIfAsked()
+	goleak.VerifyTestMain(m)
+}
