@@ -61,7 +61,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	o := lab.ClusterOptions{
-		Program: c.Setup.server(), Members: c.Setup.Members,
+		Program: c.Setup.server(), Members: c.Setup.Members, Parted: c.Setup.Parted,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	}
