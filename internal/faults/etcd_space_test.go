@@ -33,7 +33,7 @@ func etcdSpaceCases() []Case {
 					w.Edit(10)
 					w.Says(w.Source, "publishing", "out of space", "compact and defragment it, then disarm its alarm")
 					w.Shows(w.Source, "waiting", "out of space", "disarm its alarm")
-					w.empty()
+					w.makeRoom()
 					w.Healed()
 					w.Converge()
 					w.Count("faults", 1)
@@ -96,8 +96,8 @@ func (w *World) fill() {
 	w.Fatal("etcd never runs out of space")
 }
 
-// empty does what an operator does about it.
-func (w *World) empty() {
+// makeRoom does what an operator does about it.
+func (w *World) makeRoom() {
 	w.Helper()
 	c := w.Cluster.Client(w.T)
 	ctx, cancel := context.WithTimeout(w.Context(), 20*time.Second)

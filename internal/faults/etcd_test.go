@@ -9,11 +9,12 @@ import (
 
 // etcdCases are faults of etcd, and of the way to it.
 func etcdCases() []Case {
-	return slices.Concat(etcdProcessCases(), etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases(), etcdAccessCases(), etcdTLSCases())
+	return slices.Concat(serverCases(), networkCases(), relayCases(), versionCases(),
+		etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases(), etcdAccessCases(), etcdTLSCases())
 }
 
-// etcdProcessCases end etcd's servers.
-func etcdProcessCases() []Case {
+// serverCases end etcd's servers.
+func serverCases() []Case {
 	return []Case{
 		{
 			Name:  "server killed and started again",

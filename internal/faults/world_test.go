@@ -54,13 +54,14 @@ type World struct {
 	healed    time.Time
 	converged bool
 	baseline  map[string]usage // of daemons that were in sync, by name
+	number    int              // of the newest content that a case made by itself
 }
 
 func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	o := lab.ClusterOptions{
-		Program: *etcdFlag, Members: c.Setup.Members,
+		Program: c.Setup.server(), Members: c.Setup.Members,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	}
@@ -85,7 +86,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	}
 	w.do(w.Writer.Fill(files))
 	w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
-	w.surround()
+	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
 			w.stopReading() // A step that failed may have ended the test before.
@@ -138,10 +139,10 @@ func (w *World) proxied(h *lab.Host) []*lab.Proxy {
 	return all
 }
 
-// surround puts bystanders beside source and target, which nobody may touch.
-func (w *World) surround() {
+// surround puts bystanders beside hosts' directories, which nobody may touch.
+func (w *World) surround(hosts ...*lab.Host) {
 	w.Helper()
-	for _, h := range []*lab.Host{w.Source, w.Target} {
+	for _, h := range hosts {
 		beside := filepath.Join(filepath.Dir(h.Dir), "bystander")
 		w.do(errors.Join(
 			os.MkdirAll(filepath.Join(beside, "sub"), 0o750),
@@ -160,6 +161,7 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
 		w.do(err)
 		for name, st := range stamps {
+			st.Dev = 0 // A file system may be mounted anew.
 			all[name] = st
 		}
 	}
@@ -221,7 +223,7 @@ func (w *World) Start() {
 	w.Helper()
 	w.Publish()
 	w.Agent()
-	w.Equal(20 * time.Second)
+	w.Equal(w.c.within())
 	w.Measure()
 	w.Read()
 }
@@ -264,7 +266,8 @@ func (w *World) Replace(files int) {
 	release()
 }
 
-// Hold keeps the publisher from publishing until what it returns is called.
+// Hold keeps edits from being published until what it returns is called: then they are
+// one changeset.
 func (w *World) Hold() (release func()) {
 	w.Helper()
 	hold := filepath.Join(w.Source.Dir, ".confsyncd-hold")

@@ -64,7 +64,16 @@ func (t *Target) adoptOwn(own *os.File) error {
 // openRealRoot opens the directory at path as a root. Its last component is no symlink,
 // which whoever may write beside it could have planted. Errors: ENOENT; ENOTDIR or ELOOP
 // if no directory is there.
-func openRealRoot(path string) (*os.Root, error) {
+func openRealRoot(path string) (root *os.Root, err error) {
+	for range maxRaces {
+		if root, err = openRealRootOnce(path); !errors.Is(err, ErrGone) {
+			break // Else an agent is switching the whole tree.
+		}
+	}
+	return root, err
+}
+
+func openRealRootOnce(path string) (*os.Root, error) {
 	d, err := openFile(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open %q: %w", path, err)

@@ -22,18 +22,10 @@ type Process struct {
 
 // Start starts a program whose output is appended to the file log.
 func Start(log string, env []string, program string, args ...string) (*Process, error) {
-	f, err := os.OpenFile(log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
-		return nil, err
-	}
 	p := &Process{Cmd: exec.Command(program, args...), Log: log, Ended: make(chan struct{})}
-	p.Cmd.Env = append(Environment(), env...)
-	p.Cmd.Stdout, p.Cmd.Stderr = f, f
 	// A test that is killed leaves nothing behind.
 	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	err = p.Cmd.Start()
-	f.Close()
-	if err != nil {
+	if err := p.launch(env); err != nil {
 		return nil, err
 	}
 	go func() {
@@ -41,6 +33,17 @@ func Start(log string, env []string, program string, args ...string) (*Process, 
 		close(p.Ended)
 	}()
 	return p, nil
+}
+
+// launch starts the program, and waits for nothing.
+func (p *Process) launch(env []string) error {
+	f, err := os.OpenFile(p.Log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	p.Cmd.Env = append(Environment(), env...)
+	p.Cmd.Stdout, p.Cmd.Stderr = f, f
+	return errors.Join(p.Cmd.Start(), f.Close())
 }
 
 // Environment is ours without what etcd and confsyncd read their options from.
@@ -133,4 +136,34 @@ func (p *Process) Over() bool {
 	default:
 		return false
 	}
+}
+
+// PeakMemory is the most that a process had resident, in bytes (proc_pid_status(5)).
+func PeakMemory(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("there is no VmHWM")
+}
+
+// CountLines counts the lines of a log that have all the words.
+func CountLines(log string, words ...string) (n int) {
+	b, _ := os.ReadFile(log) // What is not there has no lines.
+lines:
+	for line := range strings.Lines(string(b)) {
+		for _, w := range words {
+			if !strings.Contains(line, w) {
+				continue lines
+			}
+		}
+		n++
+	}
+	return n
 }

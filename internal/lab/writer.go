@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -37,6 +38,10 @@ func NewWriter(dir string, seed uint64) (*Writer, error) {
 	}
 	return w, os.Mkdir(w.outside, 0o700)
 }
+
+// Move tells the writer where its directory lies from now on. New files are written
+// beside it first, in a directory of the same name with ".outside" after it.
+func (w *Writer) Move(dir string) { w.Dir, w.outside = dir, dir+".outside" }
 
 // Fill makes n files in a few directories.
 func (w *Writer) Fill(n int) error {
@@ -117,8 +122,8 @@ func (w *Writer) Paths(is func(Node) bool) []string {
 // Pick returns one of the paths at random.
 func (w *Writer) Pick(paths []string) string { return paths[w.rng.IntN(len(paths))] }
 
-// fresh returns a new path in one of the directories, or in the root.
-func (w *Writer) fresh(dirs []string) string {
+// newPath returns a new path in one of the directories, or in the root.
+func (w *Writer) newPath(dirs []string) string {
 	w.next++
 	name := fmt.Sprintf("n%d", w.next)
 	if len(dirs) == 0 || w.rng.IntN(5) == 0 {
@@ -133,7 +138,7 @@ func (w *Writer) fresh(dirs []string) string {
 
 // Grow makes a directory with a few files, or a file.
 func (w *Writer) Grow(dirs []string) error {
-	at := w.fresh(dirs)
+	at := w.newPath(dirs)
 	if w.rng.IntN(2) == 0 {
 		return w.Put(at)
 	}
@@ -171,35 +176,84 @@ func (w *Writer) Mkdirs(p string) error {
 
 // Put replaces a file atomically by a new version, or now and then by a symlink.
 func (w *Writer) Put(p string) error {
-	w.next++
-	number := w.next
-	outside := filepath.Join(w.outside, "new")
 	if w.rng.IntN(25) == 0 {
-		to := fmt.Sprint(linkPrefix, number)
-		if err := os.Symlink(to, outside); err != nil {
-			return err
-		}
-		w.Model[p] = Node{Mode: fs.ModeSymlink, Content: to}
-	} else {
-		mode := w.fileMode()
-		filling := 100 + w.rng.IntN(4000)
-		if w.rng.IntN(40) == 0 {
-			filling = 100_000
-		}
-		content := Compose(number, p, mode, filling)
-		if err := os.WriteFile(outside, []byte(content), 0o600); err != nil {
-			return err
-		}
-		if err := os.Chmod(outside, fs.FileMode(mode)); err != nil {
-			return err
-		}
-		w.Ledger.Mode(number, mode)
-		w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+		return w.Link(p)
 	}
-	w.Ledger.Path(number, p)
-	w.numbers[p] = number
-	return os.Rename(outside, w.Name(p))
+	mode := w.fileMode()
+	filling := 100 + w.rng.IntN(4000)
+	if w.rng.IntN(40) == 0 {
+		filling = 100_000
+	}
+	return w.Write(p, mode, filling)
 }
+
+// Add makes a file, or replaces it atomically, with a content that tells no number: the
+// Ledger allows it there.
+func (w *Writer) Add(p string, mode fs.FileMode, content string) error {
+	w.Ledger.Allow(p, uint32(mode.Perm()), content)
+	w.Model[p] = Node{Mode: mode, Content: content}
+	return w.place(p, uint32(mode.Perm()), content)
+}
+
+// Write replaces a file atomically by a new version of a few bytes more than filling.
+func (w *Writer) Write(p string, mode uint32, filling int) error {
+	return w.place(p, mode, w.Version(p, mode, filling))
+}
+
+// Version returns a new content for a file, which counts as written from now on: the
+// caller writes it, in a way of its own.
+func (w *Writer) Version(p string, mode uint32, filling int) string {
+	number := w.number(p)
+	return w.note(p, number, mode, Compose(number, p, mode, filling))
+}
+
+// Large replaces a file atomically by a new version of a size that hardly compresses.
+func (w *Writer) Large(p string, size int) error {
+	noise := make([]byte, size*3/4)
+	for i := range noise {
+		noise[i] = byte(w.rng.Uint32())
+	}
+	number, mode := w.number(p), w.fileMode()
+	return w.place(p, mode, w.note(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise))))
+}
+
+// note notes that a path has a version from now on, and returns its content.
+func (w *Writer) note(p string, number uint64, mode uint32, content string) string {
+	w.Ledger.Mode(number, mode)
+	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+	return content
+}
+
+func (w *Writer) place(p string, mode uint32, content string) error {
+	if err := os.WriteFile(w.fresh(), []byte(content), 0o600); err != nil {
+		return err
+	}
+	if err := os.Chmod(w.fresh(), fs.FileMode(mode)); err != nil {
+		return err
+	}
+	return os.Rename(w.fresh(), w.Name(p))
+}
+
+// Link replaces a file atomically by a new symlink.
+func (w *Writer) Link(p string) error {
+	to := fmt.Sprint(linkPrefix, w.number(p))
+	if err := os.Symlink(to, w.fresh()); err != nil {
+		return err
+	}
+	w.Model[p] = Node{Mode: fs.ModeSymlink, Content: to}
+	return os.Rename(w.fresh(), w.Name(p))
+}
+
+// number gives a path's new version its number.
+func (w *Writer) number(p string) uint64 {
+	w.next++
+	w.Ledger.Path(w.next, p)
+	w.numbers[p] = w.next
+	return w.next
+}
+
+// fresh is where a new version is written before it is renamed in.
+func (w *Writer) fresh() string { return filepath.Join(w.outside, "new") }
 
 func (w *Writer) fileMode() uint32 {
 	return []uint32{0o644, 0o600, 0o640, 0o755}[w.rng.IntN(4)]
@@ -207,19 +261,34 @@ func (w *Writer) fileMode() uint32 {
 
 // Chmod changes the mode of a file or directory in place.
 func (w *Writer) Chmod(p string) error {
-	n := w.Model[p]
-	switch n.Mode.Type() {
+	switch w.Model[p].Mode.Type() {
 	case fs.ModeSymlink:
 		return nil
 	case fs.ModeDir:
-		n.Mode = fs.ModeDir | []fs.FileMode{0o755, 0o700, 0o750}[w.rng.IntN(3)]
-	default:
-		mode := w.fileMode()
-		w.Ledger.Mode(w.numbers[p], mode)
-		n.Mode = fs.FileMode(mode)
+		return w.ChmodTo(p, []fs.FileMode{0o755, 0o700, 0o750}[w.rng.IntN(3)])
 	}
+	return w.ChmodTo(p, fs.FileMode(w.fileMode()))
+}
+
+// ChmodTo gives a file or directory a mode in place.
+func (w *Writer) ChmodTo(p string, mode fs.FileMode) error {
+	n := w.Model[p]
+	if n.Mode.IsRegular() {
+		w.Ledger.Mode(w.numbers[p], uint32(mode))
+	}
+	n.Mode = n.Mode.Type() | mode
 	w.Model[p] = n
-	return os.Chmod(w.Name(p), n.Mode.Perm())
+	return os.Chmod(w.Name(p), mode)
+}
+
+// AllowMode notes that a path is about to get a mode that no Edit gives it.
+func (w *Writer) AllowMode(p string, mode fs.FileMode) {
+	n := w.Model[p]
+	n.Mode = mode
+	w.Model[p] = n
+	if !mode.IsDir() {
+		w.Ledger.Mode(w.numbers[p], uint32(mode.Perm()))
+	}
 }
 
 // Remove removes a file, or a directory with all in it, piece by piece.
@@ -235,7 +304,11 @@ func (w *Writer) Remove(p string) error {
 
 // Rename moves a file or a directory to a new path, or a file over another.
 func (w *Writer) Rename(from string, dirs []string) error {
-	to := w.fresh(dirs)
+	return w.RenameTo(from, w.newPath(dirs))
+}
+
+// RenameTo moves a file or a directory, not into itself.
+func (w *Writer) RenameTo(from, to string) error {
 	if to == from || strings.HasPrefix(to, from+"/") {
 		return nil
 	}

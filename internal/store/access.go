@@ -61,3 +61,8 @@ func (s *Store) explain(err error) error {
 	}
 	return err
 }
+
+// carry is call for what carries much. fn returns how many bytes it carried.
+func (s *Store) carry(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) (int, error)) error {
+	return s.explain(s.client.carry(ctx, op, write, fn))
+}

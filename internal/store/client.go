@@ -16,8 +16,11 @@ import (
 	"github.com/confsyncd/confsyncd/internal/logging"
 )
 
-// callTimeout bounds one call to etcd.
+// callTimeout bounds one call to etcd that carries little.
 const callTimeout = 5 * time.Second
+
+// littleBytes is up to what a call carries little.
+const littleBytes = 64 << 10
 
 // Config says how etcd is reached.
 type Config struct {
@@ -39,6 +42,7 @@ type Client struct {
 	cfg     Config
 	coder   *codec.Coder
 	breaker *breaker
+	carried patience    // with calls that carry much
 	oldest  map[int]int // supported patches, see Outdated
 	// patience is how long a commit is sent again and read back.
 	patience time.Duration
@@ -154,13 +158,35 @@ func (c *Client) etcdConfig() (clientv3.Config, error) {
 // call makes one call to etcd with a deadline of its own. The error wraps one of
 // the sentinels that tell what became of it.
 func (c *Client) call(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
+	return c.callWithin(ctx, callTimeout, op, write, fn)
+}
+
+// carry is call for what carries much: contents, or many records. How long it may take
+// follows from how long the last ones took. fn returns how many bytes it carried.
+func (c *Client) carry(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) (int, error)) error {
+	limit := c.carried.limit()
+	return c.callWithin(ctx, limit, op, write, func(ctx context.Context, etcd *clientv3.Client) error {
+		begin := time.Now()
+		bytes, err := fn(ctx, etcd)
+		switch {
+		case err == nil && bytes > littleBytes:
+			c.carried.took(time.Since(begin))
+		case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+			c.carried.took(min(time.Since(begin), limit))
+		}
+		return err
+	})
+}
+
+// callWithin makes one call that may take so long.
+func (c *Client) callWithin(ctx context.Context, limit time.Duration, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
 	beat(ctx)
 	err := c.breaker.do(ctx, func() (bool, error) {
 		etcd, err := c.connect(ctx)
 		if err != nil {
 			return !errors.Is(err, ErrUnreachable), c.trouble.cause(err)
 		}
-		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		callCtx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		if err := fn(callCtx, etcd); err != nil {
 			err = c.trouble.cause(classify(op, write, err))

@@ -149,8 +149,9 @@ func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Has
 // PublishKeyframe replaces the head by one that names the keyframe, at the same
 // position. Commits may have been made since it was staged; the caller knows that they
 // follow from its position. It returns ErrLostRace if the history began anew meanwhile,
-// if head is no longer the head, or if packs were removed or etcd was taken back: the
-// staged packs are garbage then.
+// if head is no longer the head, or if packs were removed or etcd was taken back, and
+// ErrNotLeader if the store is a leader's whose seat is gone: the staged packs are garbage
+// then.
 func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*Head, error) {
 	if head == nil || head.Position.Tenant != k.tenant || head.Founding != k.founding ||
 		head.Position.Generation < k.ref.Generation || head.Keyframe.Generation >= k.ref.Generation {

@@ -15,6 +15,7 @@ type Store struct {
 	coder  *codec.Coder
 	tenant string
 	keys   keys
+	seat   Seat // that its commits compare; zero if none
 }
 
 // Tenant returns the store of the tenant of that name.
