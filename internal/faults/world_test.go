@@ -89,6 +89,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
+			w.stopReading() // A step that failed may have ended the test before.
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
 		}
 	})
