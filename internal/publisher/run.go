@@ -231,6 +231,9 @@ func (d *daemon) copy(c Commit) {
 func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.Duration {
 	switch {
 	case errors.Is(err, errBusy):
+		// When it has gone, what was done meanwhile may not have settled, and be told in
+		// part only: it is to be one changeset.
+		d.note(watcher.Dirty{All: true})
 		d.diary.busy(err)
 		return busyPoll
 	case errors.Is(err, scan.ErrChanged):
