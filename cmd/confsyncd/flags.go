@@ -106,6 +106,8 @@ func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
 	o.flag("file-mode", "git: files are 0644 or 0755 by the owner's x, whatever the umask was (default as found)", func(s *source) value { return into(&s.FileMode, "word", text) })
 	o.flag("max-file-size", "hold back larger files (default 16MiB)", func(s *source) value { return into(&s.MaxFileSize, "size", config.ParseSize) })
 	o.flag("max-delete", "hold if more of the tree is gone at once; below 20 files: all of it (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
+	o.flag("standby", "stand by while another publisher leads: of the same directory (shared), or of an equal one (copy)", func(s *source) value { return into(&s.Standby, "word", text) })
+	o.flag("standby-ttl", "with --standby: lead no longer than this without a sign of life (default 10s)", func(s *source) value { return into(&s.StandbyTTL, "duration", config.ParseDuration) })
 	return o
 }
 

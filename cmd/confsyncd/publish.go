@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -96,9 +97,14 @@ func publishing(s config.Source, stateDir string, err error) error {
 }
 
 func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log hclog.Logger) publisher.Options {
-	return publisher.Options{
+	o := publisher.Options{
 		Prefix: c.Etcd.Prefix, Tenant: s.Tenant, Dir: s.Dir, Name: s.Publisher, Settle: s.Settle, MaxDelay: s.MaxDelay, Rescan: s.Rescan,
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", GitModes: s.FileMode == "git", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
 		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
+	if s.Standby != "" {
+		o.Standby, o.Copies = s.StandbyTTL, s.Standby == "copy"
+		o.Host, _ = os.Hostname() // only told
+	}
+	return o
 }

@@ -66,6 +66,8 @@ type Source struct {
 	FileMode    string   // "git", or empty: as found
 	MaxFileSize int64    // bytes
 	MaxDelete   float64  // share of the tree, 0 to 1
+	Standby     string   // "shared", "copy", or empty: without an election
+	StandbyTTL  time.Duration
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -111,6 +113,7 @@ func DefaultSource() Source {
 		Symlinks:    "preserve",
 		MaxFileSize: 16 << 20,
 		MaxDelete:   0.5,
+		StandbyTTL:  10 * time.Second,
 	}
 }
 

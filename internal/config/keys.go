@@ -60,6 +60,8 @@ func (s *Source) keys() []key {
 		{"file_mode", text(&s.FileMode, oneOf("git", ""))},
 		{"max_file_size", size(&s.MaxFileSize, fileSize)},
 		{"max_delete", percent(&s.MaxDelete, share)},
+		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
+		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
 	}
 }
 

@@ -170,6 +170,15 @@ func atLeast(least time.Duration) rule[time.Duration] {
 	}
 }
 
+// leaseTime refuses what etcd would not keep: with its own default timing it makes
+// shorter leases 2 s long, and it counts whole seconds.
+func leaseTime(d time.Duration) error {
+	if d < 2*time.Second || d > 5*time.Minute || d%time.Second != 0 {
+		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time that a standby can wait", d)
+	}
+	return nil
+}
+
 func fileSize(n int64) error {
 	if n < 1 || n > largestFile {
 		return fault(`write a size from "1B" to "64MiB"`,

@@ -33,16 +33,21 @@ type Case struct {
 type Setup struct {
 	Files   int      // that the source begins with; 0: 40
 	Members int      // of etcd; 0: one
+	Parted  bool     // etcd's members reach each other through proxies
+	Version string   // of etcd's servers; empty: that of the -etcd flag
 	Etcd    []string // more flags of etcd's servers
 	Publish []string // more flags of the publisher
 	Agent   []string // more flags of the agent
 	// Empty starts neither publisher nor agent: Try does.
 	Empty bool
+	// TLS has etcd ask for certificates, and show one: those of World.Keys.
+	TLS bool
 }
 
 // Needs are what a case cannot do without.
 type Needs struct {
 	Root     bool
+	Mounts   bool     // may mount, seen by itself alone; that takes root
 	Programs []string // with the Debian package after a colon, if it has another name
 }
 
@@ -51,6 +56,9 @@ func (n Needs) missing() string {
 	if n.Root && os.Getuid() != 0 {
 		return "needs root"
 	}
+	if n.Mounts && !mountsApart() {
+		return "needs root and a mount namespace"
+	}
 	for _, p := range n.Programs {
 		name, _, _ := strings.Cut(p, ":")
 		if _, err := exec.LookPath(name); err != nil {
@@ -58,6 +66,22 @@ func (n Needs) missing() string {
 		}
 	}
 	return ""
+}
+
+// server is the path of etcd's server.
+func (s Setup) server() string {
+	if s.Version == "" {
+		return *etcdFlag
+	}
+	return *etcdFlag + "-" + s.Version
+}
+
+// missing tells what is not there, "" if all is.
+func (c Case) missing() string {
+	if _, err := os.Stat(c.Setup.server()); err != nil {
+		return "needs etcd " + c.Setup.Version + ", which .ci/old-etcd can make here if it succeeds"
+	}
+	return c.Needs.missing()
 }
 
 // Group is a kind of faults, with its cases.
@@ -98,7 +122,7 @@ func (c Case) within() time.Duration {
 func (c Case) run(t *testing.T, group, mode string) {
 	r := &Result{Group: group, Name: c.Name, How: c.How, Mode: mode, Began: time.Now(), Counts: make(map[string]int)}
 	defer results.add(t, r)
-	if r.Skipped = c.Needs.missing(); r.Skipped != "" {
+	if r.Skipped = c.missing(); r.Skipped != "" {
 		t.Skip(r.Skipped)
 	}
 	w := newWorld(t, c, mode, r)

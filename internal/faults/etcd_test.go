@@ -2,10 +2,19 @@
 
 package faults
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // etcdCases are faults of etcd, and of the way to it.
 func etcdCases() []Case {
+	return slices.Concat(serverCases(), networkCases(), relayCases(), memberCases(), versionCases(),
+		etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases(), etcdAccessCases(), etcdTLSCases())
+}
+
+// serverCases end etcd's servers.
+func serverCases() []Case {
 	return []Case{
 		{
 			Name:  "server killed and started again",

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -18,9 +19,14 @@ type Host struct {
 	Tenant string
 	Dir    string // source or target
 	State  string
-	Via    string   // endpoint that it knows the etcd by
-	Log    string   // of its daemon
-	Daemon *Process // nil while none runs
+	Via    string // endpoint that it knows the etcd by
+	// Through is what the program is run by, with arguments of its own, such as setpriv or
+	// unshare; nil: by nothing.
+	Through []string
+	Config  string   // its configuration file: an empty one, unless a test writes another
+	Log     string   // of its daemon
+	Env     []string // of its processes, besides what all have
+	Daemon  *Process // nil while none runs
 }
 
 // Host makes a machine with an empty directory.
@@ -28,7 +34,7 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 	t.Helper()
 	base := filepath.Join(l.Dir, tenant+"-"+name)
 	h := &Host{
-		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(),
+		Lab: l, Tenant: tenant, Dir: filepath.Join(base, "dir"), State: filepath.Join(base, "state"), Via: l.Etcd.Endpoint(), Config: l.Config,
 		Log: filepath.Join(base, "log"),
 	}
 	if err := os.MkdirAll(h.Dir, 0o755); err != nil {
@@ -42,22 +48,26 @@ func (l *Lab) Host(t testing.TB, tenant, name string) *Host {
 	return h
 }
 
-// global are the arguments that all subcommands take.
-func (h *Host) global(more ...string) []string {
-	return append([]string{"--config", h.Lab.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json"}, more...)
+// argv is what runs the program, with the arguments that all subcommands take.
+func (h *Host) argv(more ...string) []string {
+	return slices.Concat(h.Through, []string{
+		h.Lab.Program, "--config", h.Config, "--endpoints", h.Via, "--state-dir", h.State, "--log-format", "json",
+	}, more)
 }
 
 // Start starts the host's daemon.
 func (h *Host) Start(subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
-	h.Daemon, err = Start(h.Log, nil, h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	h.Daemon, err = Start(h.Log, h.Env, argv[0], argv[1:]...)
 	return err
 }
 
 // StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
 func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
-	h.Daemon, err = StartTraced(tr, h.Log, nil, h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	h.Daemon, err = StartTraced(tr, h.Log, h.Env, argv[0], argv[1:]...)
 	return err
 }
 
@@ -73,6 +83,7 @@ type Ran struct {
 	Out, Err string
 	Code     int
 	User     time.Duration // of the processor, without the kernel's
+	Memory   int64         // the most that it had resident, in bytes, but for its last moments
 }
 
 func (r Ran) String() string { return fmt.Sprintf("exit %d\n%s%s", r.Code, r.Out, r.Err) }
@@ -86,16 +97,39 @@ func (h *Host) Run(t testing.TB, subcommand string, flags ...string) Ran {
 // Command runs any command on the host.
 func (h *Host) Command(t testing.TB, args ...string) Ran {
 	t.Helper()
-	cmd := exec.Command(h.Lab.Program, h.global(args...)...)
-	cmd.Env = Environment()
+	argv := h.argv(args...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(Environment(), h.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended, peaked := make(chan struct{}), make(chan int64, 1)
+	go func() { peaked <- peak(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
+	close(ended)
+	most := <-peaked
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	state := cmd.ProcessState
-	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime()}
+	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime(), Memory: most}
+}
+
+// peak looks how much memory a process has until it has ended. What wait(2) tells counts
+// what its parent had before the exec.
+func peak(pid int, ended <-chan struct{}) (most int64) {
+	for {
+		if m, err := PeakMemory(pid); err == nil {
+			most = m
+		}
+		select {
+		case <-ended:
+			return most
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 }
 
 // Must runs push or pull, which must succeed.
@@ -116,7 +150,10 @@ type Status struct {
 		Founding   uint64
 		Keyframe   uint64
 	}
-	Sources []struct{ State, Reason string }
+	Sources []struct {
+		State, Reason string
+		Held          []string
+	}
 	Targets []struct {
 		State, Reason string
 		Generation    uint64
@@ -131,6 +168,17 @@ func (h *Host) Status(t testing.TB) Status {
 	r := h.Command(t, "status", "--tenant", h.Tenant, "-o", "json")
 	var s Status
 	if err := json.Unmarshal([]byte(r.Out), &s); err != nil || len(s.Tenants) != 1 {
+		t.Fatalf("confsyncd status: %v: %v", err, r)
+	}
+	return s
+}
+
+// Report asks "confsyncd status" about the host's directory, whatever becomes of the rest.
+func (h *Host) Report(t testing.TB) Status {
+	t.Helper()
+	var s Status
+	r := h.Command(t, "status", "-o", "json")
+	if err := json.Unmarshal([]byte(r.Out), &s); err != nil {
 		t.Fatalf("confsyncd status: %v: %v", err, r)
 	}
 	return s

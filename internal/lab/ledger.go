@@ -121,12 +121,16 @@ const Secret = "s3cr3t-c0nt3nt"
 // made with, as many bytes of filling or a few more, and a checksum over all that.
 func Compose(number uint64, path string, mode uint32, filling int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "number = %d\npath = %q\nmode = %04o\npassword = %s-%d\n", number, path, mode, Secret, number)
 	for i := 0; b.Len() < filling; i++ {
 		fmt.Fprintf(&b, "option_%d = %d\n", i, number*2654435761+uint64(i)*40503)
 	}
-	sum := sha256.Sum256([]byte(b.String()))
-	return fmt.Sprintf("%s%s%x\n", b.String(), sumPrefix, sum)
+	return compose(number, path, mode, b.String())
+}
+
+// compose makes the content of a version around any filling.
+func compose(number uint64, path string, mode uint32, filling string) string {
+	body := fmt.Sprintf("number = %d\npath = %q\nmode = %04o\npassword = %s-%d\n%s\n", number, path, mode, Secret, number, filling)
+	return fmt.Sprintf("%s%s%x\n", body, sumPrefix, sha256.Sum256([]byte(body)))
 }
 
 // Parse returns the number of an intact content.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -37,6 +38,10 @@ func NewWriter(dir string, seed uint64) (*Writer, error) {
 	}
 	return w, os.Mkdir(w.outside, 0o700)
 }
+
+// Move tells the writer where its directory lies from now on. New files are written
+// beside it first, in a directory of the same name with ".outside" after it.
+func (w *Writer) Move(dir string) { w.Dir, w.outside = dir, dir+".outside" }
 
 // Fill makes n files in a few directories.
 func (w *Writer) Fill(n int) error {
@@ -182,18 +187,53 @@ func (w *Writer) Put(p string) error {
 	return w.Write(p, mode, filling)
 }
 
+// Add makes a file, or replaces it atomically, with a content that tells no number: the
+// Ledger allows it there.
+func (w *Writer) Add(p string, mode fs.FileMode, content string) error {
+	w.Ledger.Allow(p, uint32(mode.Perm()), content)
+	w.Model[p] = Node{Mode: mode, Content: content}
+	return w.place(p, uint32(mode.Perm()), content)
+}
+
+// PutFile is Put that never makes a symlink.
+func (w *Writer) PutFile(p string) error { return w.Write(p, w.fileMode(), 100+w.rng.IntN(4000)) }
+
 // Write replaces a file atomically by a new version of a few bytes more than filling.
 func (w *Writer) Write(p string, mode uint32, filling int) error {
+	return w.place(p, mode, w.Version(p, mode, filling))
+}
+
+// Version returns a new content for a file, which counts as written from now on: the
+// caller writes it, in a way of its own.
+func (w *Writer) Version(p string, mode uint32, filling int) string {
 	number := w.number(p)
-	content := Compose(number, p, mode, filling)
+	return w.note(p, number, mode, Compose(number, p, mode, filling))
+}
+
+// Large replaces a file atomically by a new version of a size that hardly compresses.
+func (w *Writer) Large(p string, size int) error {
+	noise := make([]byte, size*3/4)
+	for i := range noise {
+		noise[i] = byte(w.rng.Uint32())
+	}
+	number, mode := w.number(p), w.fileMode()
+	return w.place(p, mode, w.note(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise))))
+}
+
+// note notes that a path has a version from now on, and returns its content.
+func (w *Writer) note(p string, number uint64, mode uint32, content string) string {
+	w.Ledger.Mode(number, mode)
+	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
+	return content
+}
+
+func (w *Writer) place(p string, mode uint32, content string) error {
 	if err := os.WriteFile(w.fresh(), []byte(content), 0o600); err != nil {
 		return err
 	}
 	if err := os.Chmod(w.fresh(), fs.FileMode(mode)); err != nil {
 		return err
 	}
-	w.Ledger.Mode(number, mode)
-	w.Model[p] = Node{Mode: fs.FileMode(mode), Content: content}
 	return os.Rename(w.fresh(), w.Name(p))
 }
 
@@ -242,6 +282,16 @@ func (w *Writer) ChmodTo(p string, mode fs.FileMode) error {
 	n.Mode = n.Mode.Type() | mode
 	w.Model[p] = n
 	return os.Chmod(w.Name(p), mode)
+}
+
+// AllowMode notes that a path is about to get a mode that no Edit gives it.
+func (w *Writer) AllowMode(p string, mode fs.FileMode) {
+	n := w.Model[p]
+	n.Mode = mode
+	w.Model[p] = n
+	if !mode.IsDir() {
+		w.Ledger.Mode(w.numbers[p], uint32(mode.Perm()))
+	}
 }
 
 // Remove removes a file, or a directory with all in it, piece by piece.

@@ -18,6 +18,9 @@ type claim struct {
 	digest diff.Hash // of the directory
 	// takeOver lets it publish over the head, whoever made it.
 	takeOver bool
+	// lineage is how the directory stands to what is remembered; nil if there is no
+	// election.
+	lineage *descent
 	// unsure is set if this process sent a commit and could not learn its outcome.
 	unsure bool
 }
@@ -40,7 +43,10 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 	if err := c.unmoved(head); err != nil {
 		return 0, err
 	}
+	elected := c.lineage != nil && !c.takeOver
 	switch {
+	case head == nil && elected && !c.known.IsZero() && !c.lineage.eligible:
+		return 0, c.ineligible(fmt.Sprintf("generation %d, which etcd has lost", c.known.Generation))
 	case head == nil:
 		return founds, nil
 	case c.push != nil && c.push.Found != nil:
@@ -51,6 +57,10 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 			"etcd has tenant %q with id %v, this publisher knows it as %v", c.options.Tenant, head.Position.Tenant, c.known.Tenant)
 	case head.Position == c.known && c.push == nil && (c.stood == head.Position || head.Instance == c.instance):
 		return stays, nil
+	case elected && c.lineage.eligible:
+		return joins, nil
+	case elected:
+		return 0, c.ineligible(fmt.Sprintf("generation %d by %q (instance %s)", head.Position.Generation, head.Publisher, head.Instance))
 	case head.Digest == c.digest, c.takeOver:
 		return joins, nil
 	case c.push != nil:
@@ -60,6 +70,17 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 	}
 	return 0, conflict("this directory differs from it, so it is not published; make them equal, or use --take-over to publish the directory",
 		"generation %d of tenant %q was published by %q (instance %s)", head.Position.Generation, c.options.Tenant, head.Publisher, head.Instance)
+}
+
+// ineligible returns why a publisher in an election must not be the one that publishes on
+// top of a commit.
+func (c claim) ineligible(commit string) error {
+	how := "has not been equal to it since this process began"
+	if c.lineage.lags {
+		how = "lags behind it"
+	}
+	return conflict("make them equal, and this publisher may lead from then on; or use --take-over to publish this directory",
+		"%s: this directory %s; the newest commit is %s", c.lineage.apart, how, commit)
 }
 
 // ledOn reports whether a push --found of this directory, beside this process, gave the

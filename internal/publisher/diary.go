@@ -55,6 +55,8 @@ func (d *diary) state(state, reason string) {
 	}
 	if state == "holding" {
 		d.log.Warn("holding: nothing is published", "path", d.options.Dir, "reason", reason)
+	} else if state == "standby" {
+		d.log.Info("standing by", "path", d.options.Dir, "reason", reason)
 	} else if d.told.State == "holding" && state == "live" {
 		d.log.Info("live again", "path", d.options.Dir)
 	}

@@ -3,6 +3,7 @@ package publisher
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/scan"
@@ -99,10 +100,14 @@ func refuseHeld(held []scan.Held) error {
 func describe(held []scan.Held) []string {
 	words := make([]string, len(held))
 	for i, h := range held {
-		words[i] = fmt.Sprintf("%q (%v)", h.Path, h.Reason)
-		if h.Err != nil {
-			words[i] = fmt.Sprintf("%q (%v: %v)", h.Path, h.Reason, h.Err)
+		why := h.Reason.String()
+		if h.Reason.Temporary() && time.Since(h.Since) >= longHeld {
+			why += " since " + h.Since.UTC().Format(time.RFC3339)
 		}
+		if h.Err != nil {
+			why += ": " + h.Err.Error()
+		}
+		words[i] = fmt.Sprintf("%q (%s)", h.Path, why)
 	}
 	return words
 }

@@ -73,7 +73,8 @@ func (k *keeper) stage(ctx context.Context, view store.View) (*store.Keyframe, e
 }
 
 // keep publishes what the keeper has staged, if anything. The publisher stands on the
-// head: so the commits since follow from what was staged. A lost race is no error.
+// head: so the commits since follow from what was staged. A lost race is no error, nor is
+// it that another leads: its own keeper does it.
 func (d *daemon) keep(ctx context.Context, answer staged) {
 	d.keeper.asked = false
 	err := answer.err
@@ -83,7 +84,7 @@ func (d *daemon) keep(ctx context.Context, answer staged) {
 	switch {
 	case err == nil:
 		d.keeping.Ended()
-	case ctx.Err() == nil && !errors.Is(err, store.ErrLostRace):
+	case ctx.Err() == nil && !errors.Is(err, store.ErrLostRace) && !errors.Is(err, store.ErrNotLeader):
 		d.keeping.Failed(err)
 	}
 }
@@ -95,7 +96,7 @@ func (p *Publisher) stands() bool {
 
 // name makes the head name a keyframe.
 func (p *Publisher) name(ctx context.Context, k *store.Keyframe) error {
-	head, err := p.options.Store.PublishKeyframe(ctx, p.view.Head, k)
+	head, err := p.commits().PublishKeyframe(ctx, p.view.Head, k)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ type memory struct {
 // openMemory opens the memory, and makes it where there is none. If another process
 // has it, the memory is read only: then what is remembered is forgotten at the end.
 func openMemory(o Options) (*memory, error) {
-	path := filepath.Join(o.StateDir, "sources", report.Key(report.Source, o.Prefix, o.Tenant, o.Dir))
+	path := memoryDir(o)
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("state_dir: %w", err)
 	}
@@ -42,6 +42,27 @@ func openMemory(o Options) (*memory, error) {
 		return nil, errors.Join(err, m.close())
 	}
 	return m, nil
+}
+
+// memoryLocked reports whether another process has the memory.
+func memoryLocked(o Options) (bool, error) {
+	dir, err := os.Open(memoryDir(o))
+	if err != nil {
+		return false, fmt.Errorf("state_dir: %w", err)
+	}
+	defer dir.Close() //nolint:errcheck // Nothing was written.
+	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock %s: %w", dir.Name(), err)
+	}
+	return false, nil
+}
+
+func memoryDir(o Options) string {
+	return filepath.Join(o.StateDir, "sources", report.Key(report.Source, o.Prefix, o.Tenant, o.Dir))
 }
 
 func (m *memory) load(o Options) error {
@@ -142,15 +163,30 @@ func (m *memory) remember(at diff.Position, tree diff.Tree) error {
 		m.state = next
 		return nil
 	}
-	if old := m.state.Position; !old.IsZero() && (old.Tenant != at.Tenant || at.Generation <= old.Generation) {
-		return m.create(next)
-	}
-	changes := diff.Compare(m.state.Managed, tree)
-	if err := m.journal.Advance(journal.Pending{Meta: m.state.Meta, Position: at, Changes: changes, AllChanges: changes}); err != nil {
+	if err := m.advance(next); err != nil {
 		return fmt.Errorf("remember generation %d: %w", at.Generation, err)
 	}
-	m.state = m.journal.State()
 	return nil
+}
+
+// advance brings the journal to what is to be remembered. It may be ahead of the memory: an
+// earlier attempt wrote that, but could not make it durable.
+func (m *memory) advance(next journal.State) error {
+	is, at := m.journal.State(), next.Position
+	var err error
+	switch {
+	case is.Position == at:
+		err = m.journal.Mend()
+	case !is.Position.IsZero() && (is.Position.Tenant != at.Tenant || at.Generation <= is.Position.Generation):
+		return m.create(next)
+	default:
+		changes := diff.Compare(is.Managed, next.Managed)
+		err = m.journal.Advance(journal.Pending{Meta: is.Meta, Position: at, Changes: changes, AllChanges: changes})
+	}
+	if err == nil {
+		m.state = m.journal.State()
+	}
+	return err
 }
 
 func (m *memory) close() error {

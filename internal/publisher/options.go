@@ -33,6 +33,15 @@ type Options struct {
 	StateDir string
 	// TakeOver makes it live for the head that it finds at its start.
 	TakeOver bool
+	// Standby is how long it may give no sign of life, as the leader of an election among
+	// publishers of the tenant, before another leads. 0: it holds no election. A push never
+	// does.
+	Standby time.Duration
+	// Copies tells that the publishers of the election have directories of their own, which
+	// something else keeps equal; else they share one.
+	Copies bool
+	// Host is the machine's name, told to the other publishers of an election.
+	Host string
 	// Allow lifts guards, once.
 	Allow Allow
 	Store *store.Store

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/election"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -25,13 +27,20 @@ type Publisher struct {
 	root  *scan.RootID // of the last commit, or of the first scan
 	// stood is the position of the head that it became live under, or committed, in
 	// this process.
-	stood diff.Position
+	stood    diff.Position
+	election *election.Election // nil if there is none
+	seat     store.Seat         // by which it leads; zero while it does not
+	lineage  lineage            // of the directory; in an election alone
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
 	// scanned is the directory as it was found last, and polled what of that has still
 	// to settle.
 	scanned diff.Tree
 	polled  settling
+	// traces are those from before the scan, and disturbed counts how often in a row they
+	// had changed before the commit.
+	traces    []scan.Trace
+	disturbed int
 	// reading is the path whose content was read last for a commit.
 	reading string
 
@@ -83,20 +92,35 @@ func (p *Publisher) Rescan() {
 // published half-way.
 var errBusy = errors.New("a busy file exists")
 
+// errDisturbed says that somebody may have been at work in the directory while it was
+// looked at, and is done by now.
+var errDisturbed = errors.New("a busy file may have come and gone")
+
+// mostDisturbed is how often in a row that is taken for a reason to look again: where
+// BusyFiles lie other files may come and go all the time.
+const mostDisturbed = 2
+
 // outcome is what one step found.
 type outcome struct {
 	scanned  bool
 	scanning time.Duration // what the scan took
 	settling time.Duration // for how long what a poll found has still to be quiet; then nothing was decided
 	held     []scan.Held
-	commit   *Commit // nil if there was nothing to commit
+	// judged is set once it is known whether it may publish, and refused tells why not.
+	judged  bool
+	refused error
+	commit  *Commit // nil if there was nothing to commit
 }
 
 // step compares the directory with the head once, and commits the difference. dirs are
 // the directories to look at, nil for all; poll tells that no event asked for some of them.
 func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome, error) {
 	begin := time.Now()
+	p.traces = p.scanner.Traces()
 	if err := p.busy(); err != nil {
+		return outcome{}, err
+	}
+	if err := p.follow(ctx); err != nil {
 		return outcome{}, err
 	}
 	known := p.memory.state.Managed
@@ -115,7 +139,17 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 	if p.root == nil {
 		p.root = &found.Root
 	}
-	on, err := p.stand(ctx, p.view, found.Tree)
+	does, err := p.judge(p.view, found.Tree)
+	if out.judged, out.refused = p.view.Err == nil, err; p.view.Err != nil {
+		return out, err
+	}
+	if p.election != nil && p.seat.IsZero() {
+		return out, errStandingBy
+	}
+	if err != nil {
+		return out, err
+	}
+	on, err := p.stand(ctx, p.view, does, found.Tree)
 	if err != nil {
 		return out, err
 	}
@@ -138,6 +172,20 @@ func (p *Publisher) busy() error {
 		return fmt.Errorf("%w: %q; delete it if nobody is at work in %s", errBusy, path, p.options.Dir)
 	}
 	return nil
+}
+
+// undisturbed returns errBusy if somebody has begun to work in the directory since it was
+// scanned, errDisturbed if somebody has perhaps been at work and is done.
+func (p *Publisher) undisturbed() error {
+	if err := p.busy(); err != nil {
+		return err
+	}
+	if slices.Equal(p.traces, p.scanner.Traces()) || p.disturbed == mostDisturbed {
+		p.disturbed = 0
+		return nil
+	}
+	p.disturbed++
+	return fmt.Errorf("%w in %s", errDisturbed, p.options.Dir)
 }
 
 // commit commits what was found on top of where the publisher stands. It returns nil
@@ -197,11 +245,11 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 
 // write makes the record and commits it.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
-	draft := p.options.Store.NewDraft(ctx, on.head)
+	draft := p.commits().NewDraft(ctx, on.head)
 	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
-		err = p.busy()
+		err = p.undisturbed()
 	}
 	if err != nil {
 		draft.Discard()

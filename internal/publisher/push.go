@@ -43,13 +43,13 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 		case err == nil:
 			return commit, nil
 		case errors.Is(err, store.ErrLostRace):
-		case errors.Is(err, errBusy), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
+		case errors.Is(err, errBusy), errors.Is(err, errDisturbed), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
 			if time.Now().After(until) {
 				return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 			}
 		case store.Temporary(err):
 		default:
-			return nil, err
+			return nil, p.options.Store.Advised(err)
 		}
 		if waitErr := pace.Wait(ctx); waitErr != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/scan"
@@ -35,16 +36,13 @@ const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
-// already, and an error if its memory in state_dir cannot be used.
+// already, which one that stands by waits for instead, and an error if its memory in state_dir cannot be used.
 func (p *Publisher) Run(ctx context.Context) error {
-	memory, err := openMemory(p.options)
+	memory, err := p.awaitLock(ctx)
 	if err != nil {
-		return err
+		return ended(ctx, err)
 	}
 	defer memory.logClose(p.options.Log)
-	if memory.readOnly() {
-		return ErrRunning
-	}
 	p.memory = memory
 	p.bases.open(memory.dir, false)
 	defer p.bases.close()
@@ -52,12 +50,20 @@ func (p *Publisher) Run(ctx context.Context) error {
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
 	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
+	// It outlives the loop: the seat is given up after the commit in hand.
+	electing, resign := context.WithCancel(context.WithoutCancel(ctx))
+	defer resign()
 	g, ctx := errgroup.WithContext(ctx)
+	if o.Standby > 0 {
+		p.election, p.lineage = p.newElection(), newLineage(o)
+		g.Go(func() error { return p.election.Run(electing) })
+	}
 	g.Go(func() error { return ended(ctx, w.Run(ctx)) })
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
 	g.Go(func() error { return rehash.run(ctx, o) })
 	g.Go(func() error { return keeper.run(ctx) })
 	g.Go(func() error {
+		defer resign()
 		d := daemon{
 			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
@@ -92,6 +98,8 @@ type daemon struct {
 	keeper  *keeper
 	diary   *diary
 
+	candidate candidate // in an election alone
+
 	dirty    watcher.Dirty
 	retrying store.Backoff
 	changing int              // steps in a row that ended with scan.ErrChanged
@@ -110,6 +118,10 @@ func (d *daemon) loop(ctx context.Context) error {
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	var elected <-chan struct{} // nil if there is no election
+	if d.election != nil {
+		elected = d.election.Changed()
+	}
 	for {
 		d.options.Beat()
 		select {
@@ -132,6 +144,7 @@ func (d *daemon) loop(ctx context.Context) error {
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
 		case <-d.feed.Changed():
+		case <-elected:
 		case <-again.C:
 		case <-rescan.C:
 			d.note(watcher.Dirty{All: true})
@@ -177,6 +190,7 @@ func (d *daemon) dirs() []string {
 
 // wake makes a step, and returns when to wake again if nothing happens before.
 func (d *daemon) wake(ctx context.Context) time.Duration {
+	d.elected()
 	seen, ok := d.feed.Take()
 	if err := d.feed.Err(); err != nil || !ok {
 		if err != nil {
@@ -188,6 +202,12 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 		d.view = seen
 	}
 	out, err := d.step(ctx, d.dirs(), d.dirty.Poll)
+	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
+}
+
+// after notes how a step went, and returns when to make the next one if nothing happens
+// before.
+func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duration {
 	if out.settling > 0 {
 		return out.settling
 	}
@@ -207,15 +227,26 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 		d.diary.committed(*out.commit)
 		d.copy(*out.commit)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errStandingBy) {
 		return d.failed(ctx, out.held, err)
 	}
 	d.changing = 0
 	d.troubles.Ended()
 	d.retrying.Reset()
+	if err != nil {
+		return d.standBy(out)
+	}
 	d.diary.live(len(out.held), d.watcher.Degraded())
 	d.keeper.ask(d.view)
 	return heldWait(out.held)
+}
+
+// sooner returns the shorter of two waits.
+func sooner(a, b time.Duration) time.Duration {
+	if a == never || b == never {
+		return max(a, b)
+	}
+	return min(a, b)
 }
 
 // copy keeps what the next patches apply to. Without it they only are not made.
@@ -230,12 +261,19 @@ func (d *daemon) copy(c Commit) {
 // failed notes why a step did not succeed, and returns when to try again.
 func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.Duration {
 	switch {
+	case errors.Is(err, store.ErrNotLeader):
+		d.election.Deposed(d.seat)
+		return 0
 	case errors.Is(err, errBusy):
-		// When it has gone, what was done meanwhile may not have settled, and be told in
-		// part only: it is to be one changeset.
+		// What is done under a busy file need not have settled when it goes.
 		d.note(watcher.Dirty{All: true})
-		d.diary.busy(err)
+		if d.election == nil || d.candidate.leading {
+			d.diary.busy(err)
+		}
 		return busyPoll
+	case errors.Is(err, errDisturbed):
+		d.note(watcher.Dirty{All: true})
+		return changedPoll
 	case errors.Is(err, scan.ErrChanged):
 		return d.changed(err)
 	case errors.Is(err, scan.ErrRootMissing):
@@ -244,6 +282,9 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
 		return heldWait(held) // else either side must change
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
+		d.diary.state("holding", d.options.Store.Advised(err).Error())
+		return d.lookAgain(ctx)
 	case errors.Is(err, store.ErrLostRace):
 		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
 			d.view = view
@@ -252,7 +293,12 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	}
 	d.troubles.Failed(err)
 	d.diary.state("waiting", err.Error())
-	if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
+	return d.lookAgain(ctx)
+}
+
+// lookAgain reads the head anew, and returns when to try again.
+func (d *daemon) lookAgain(ctx context.Context) time.Duration {
+	if view, err := d.options.Store.View(ctx); err == nil {
 		d.view = view
 	}
 	return d.retrying.Next()

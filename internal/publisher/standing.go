@@ -20,25 +20,28 @@ type standing struct {
 	last diff.Position
 }
 
-// stand returns what to commit on top of, with tree as the directory's. It returns
-// ErrConflict or ErrRefused, with what to do about it, if the publisher may not publish
-// under the head of the view.
-func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
+// judge decides whether the publisher may publish under the head of the view, with tree
+// as the directory's. It returns ErrConflict or ErrRefused, with what to do about it, if
+// not.
+func (p *Publisher) judge(view store.View, tree diff.Tree) (verdict, error) {
 	if view.Err != nil {
-		return standing{}, view.Err
+		return 0, view.Err
 	}
 	if !p.asked {
 		p.asked, p.first = true, view.Head
 	}
+	return p.claim(view.Head, tree).judge(view.Head)
+}
+
+// stand returns what a publisher that may publish commits on top of.
+func (p *Publisher) stand(ctx context.Context, view store.View, does verdict, tree diff.Tree) (standing, error) {
 	known := p.memory.have()
-	does, err := p.claim(view.Head, tree).judge(view.Head)
-	switch {
-	case err != nil:
-		return standing{}, err
-	case does == founds:
+	switch does {
+	case founds:
 		return p.foundOn(view.Head), nil
-	case does == stays:
+	case stays:
 		return standing{head: view.Head, base: known.Tree, last: known.Position}, nil
+	case joins:
 	}
 	if !known.Position.IsZero() && view.Head.Position.Tenant == known.Position.Tenant {
 		holds, err := p.options.Store.Holds(ctx, view, known.Position)
@@ -52,11 +55,25 @@ func (p *Publisher) stand(ctx context.Context, view store.View, tree diff.Tree) 
 	return p.adopt(ctx, view, tree)
 }
 
+// commits returns the store that commits are made in: in an election only while the
+// publisher leads.
+func (p *Publisher) commits() *store.Store {
+	if p.election == nil {
+		return p.options.Store
+	}
+	return p.options.Store.LedBy(p.seat)
+}
+
 func (p *Publisher) claim(head *store.Head, tree diff.Tree) claim {
-	return claim{
+	c := claim{
 		options: p.options, push: p.push, instance: p.memory.instance(), known: p.memory.have().Position, stood: p.stood,
 		digest: tree.Digest(), takeOver: p.options.TakeOver && p.first.Same(head), unsure: p.unsure,
 	}
+	if p.election != nil {
+		found := p.lineage.look(p.memory.have().Tree, tree)
+		c.lineage = &found
+	}
+	return c
 }
 
 // follows returns what a founding follows: what is remembered, or what an operator
@@ -84,6 +101,9 @@ func (p *Publisher) foundOn(head *store.Head) standing {
 		// publisher was killed, or etcd was, before it knew. They follow a founding
 		// above that one only.
 		s.last.Generation++
+		if p.election != nil {
+			s.last.Generation += unseenCommits
+		}
 	}
 	if head != nil {
 		s.last.Generation = max(s.last.Generation, head.Position.Generation)
@@ -95,7 +115,12 @@ func (p *Publisher) foundOn(head *store.Head) standing {
 func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
 	head := view.Head
 	equal := head.Digest == tree.Digest()
-	if !equal {
+	if equal {
+		// Else what is committed on top of it could be followed by nobody.
+		if err := p.options.Store.Leads(ctx, view); err != nil {
+			return standing{}, err
+		}
+	} else {
 		have := p.memory.have()
 		if have.Position.Tenant != head.Position.Tenant {
 			have = store.Have{}

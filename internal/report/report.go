@@ -33,7 +33,7 @@ type Report struct {
 	Prefix string `json:"prefix"`
 	Tenant string `json:"tenant"`
 	Dir    string `json:"dir"`
-	// State is one word: "live", "holding", "in_sync", "waiting" …
+	// State is one word: "live", "standby", "holding", "in_sync", "waiting" …
 	State string `json:"state"`
 	// Reason says what it waits for and what to do about it; empty if all is well.
 	Reason string `json:"reason,omitempty"`

@@ -96,3 +96,59 @@ func TestMounts(t *testing.T) {
 		expect("uncovered again", "3", false)
 	})
 }
+
+// TestBindMounts mounts directories of the same file system, which the device does not
+// tell apart.
+func TestBindMounts(t *testing.T) {
+	inMountNamespace(t, func() {
+		d, other := t.TempDir(), t.TempDir()
+		m := filepath.Join(d, "m")
+		check := func(err error) bool {
+			if err != nil {
+				t.Error(err)
+			}
+			return err == nil
+		}
+		bind := func() bool { return check(unix.Mount(other, m, "", unix.MS_BIND, "")) }
+		s := newScanner(t, d)
+		committed := diff.Tree{}
+		expect := func(when, content string, held bool) {
+			res, err := s.Scan(t.Context(), committed, nil)
+			if !check(err) {
+				return
+			}
+			if e, _ := res.Tree.Get("m/f"); e != file(0o644, content) {
+				t.Errorf("%s m/f is %+v", when, e)
+			}
+			if got := len(res.Held) == 1 && res.Held[0].Reason == scan.Remounted; got != held {
+				t.Errorf("%s held are %+v", when, res.Held)
+			}
+			committed = res.Tree
+		}
+		if !check(os.Mkdir(m, 0o755)) || !check(os.WriteFile(filepath.Join(m, "f"), []byte("under"), 0o644)) {
+			return
+		}
+		expect("before", "under", false)
+		if !bind() {
+			return
+		}
+		expect("mounted over entries", "under", true)
+		if !check(unix.Unmount(m, 0)) {
+			return
+		}
+		expect("uncovered", "under", false)
+		if !bind() || !check(os.WriteFile(filepath.Join(m, "f"), []byte("bound"), 0o644)) {
+			return
+		}
+		s = newScanner(t, d)
+		expect("mounted from the beginning", "bound", false)
+		if !check(unix.Unmount(m, 0)) {
+			return
+		}
+		expect("unmounted", "bound", true)
+		if !bind() {
+			return
+		}
+		expect("mounted again", "bound", false)
+	})
+}

@@ -45,6 +45,17 @@ func openDir(dir int, name string) (int, unix.Stat_t, error) {
 	return fd, st, nil
 }
 
+// mountOf tells one mount from another while both are there (statx(2), since Linux 5.8); before
+// that, one device from another.
+func mountOf(fd int, dev uint64) uint64 {
+	var x unix.Statx_t
+	err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &x)
+	if err != nil || x.Mask&unix.STATX_MNT_ID == 0 {
+		return dev
+	}
+	return x.Mnt_id
+}
+
 // lstat is lstat(2) of a name in a directory.
 func lstat(dir int, name string, st *unix.Stat_t) error {
 	return uninterrupted(func() error { return unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 func (s *Scanner) rootID() RootID { return RootID{s.root.dev, s.root.ino} }
@@ -58,4 +60,28 @@ func (s *Scanner) Busy() (path string, age time.Duration, busy bool) {
 		}
 	}
 	return "", 0, false
+}
+
+// Trace tells whether a directory is as it was.
+type Trace struct {
+	dev, ino uint64
+	ctime    int64
+}
+
+// Traces returns what the directories are at in which BusyFiles may come and go. If they
+// are the same before and after, none came and went between; if they are not, something
+// else may have changed there too.
+//
+// RACE: on kernels before 6.13, which stamp with the clock of the last tick, a busy file
+// that comes and goes within the tick of an earlier change goes unnoticed. Worst case: half
+// of what was done under it in these milliseconds is published first.
+func (s *Scanner) Traces() []Trace {
+	traces := make([]Trace, len(s.options.BusyFiles))
+	for i, path := range s.options.BusyFiles {
+		var st unix.Stat_t
+		if err := unix.Stat(filepath.Join(s.options.Dir, diff.Parent(path)), &st); err == nil {
+			traces[i] = Trace{st.Dev, st.Ino, st.Ctim.Nano()}
+		}
+	}
+	return traces
 }

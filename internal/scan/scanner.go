@@ -143,7 +143,7 @@ func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) 
 	}
 	w := &walk{Scanner: s, ctx: ctx, settling: make(map[string]sighting)}
 	top, _ := committed.Dir("")
-	if err := w.visit(here{fd: fd, known: s.root, committed: top}, s.dirtied(dirs)); err != nil {
+	if err := w.visit(here{fd: fd, mount: mountOf(fd, id.Dev), known: s.root, committed: top}, s.dirtied(dirs)); err != nil {
 		return nil, err
 	}
 	// A tree that was moved or unmounted under our eyes looks like one deletion after

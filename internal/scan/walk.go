@@ -17,7 +17,7 @@ const attempts = 3
 // directory is what the scanner knows of one directory from its last look.
 type directory struct {
 	dev, ino uint64
-	mount    bool // on another device than the directory that it lies in
+	mount    bool // another mount than that of the directory that it lies in
 	stale    bool // not looked at yet, or held since: look at all of it
 	tree     *diff.Dir
 	files    []record // sorted by name
@@ -56,6 +56,7 @@ func holds(tree *diff.Dir, children []diff.Child) bool {
 // here is the directory that is being looked at.
 type here struct {
 	fd        int
+	mount     uint64 // see mountOf
 	path      string
 	known     *directory
 	committed *diff.Dir // nil if none was committed
@@ -66,6 +67,11 @@ type listing struct {
 	children []diff.Child
 	files    []record
 	subs     map[string]*directory
+}
+
+// has reports whether the name that was looked at last was added.
+func (l *listing) has(name string) bool {
+	return len(l.children) > 0 && l.children[len(l.children)-1].Name == name
 }
 
 func (l *listing) addDir(child diff.Child, d *directory) {
@@ -157,7 +163,7 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 		}
 		err = errMoved
 		if sub.is(&st) {
-			err = w.visit(in.sub(fd, name, sub), below)
+			err = w.visit(in.sub(fd, mountOf(fd, st.Dev), name, sub), below)
 		}
 		shut(fd)
 		if err != nil {
@@ -176,6 +182,8 @@ func (w *walk) look(in here, want *dirty) error {
 	if err != nil {
 		return err
 	}
+	saving := w.saving(in, names)
+	names = merge(names, saving)
 	next := listing{
 		children: make([]diff.Child, 0, len(names)),
 		files:    make([]record, 0, len(names)),
@@ -186,6 +194,11 @@ func (w *walk) look(in here, want *dirty) error {
 		}
 		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
+		if _, is := slices.BinarySearch(saving, name); is && err == nil && !next.has(name) {
+			rec, _ := in.known.record(name)
+			next.files = append(next.files, rec) // Its inode tells it apart the next time too.
+			err = &obstacle{reason: Saving}
+		}
 		var o *obstacle
 		if errors.As(err, &o) {
 			w.hold(&next, in, name, o)
@@ -258,12 +271,14 @@ func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want
 		return nil
 	}
 	fd, now, err := openDir(in.fd, name)
+	var mount uint64
 	if err == nil {
 		defer shut(fd)
-		known, err = w.identify(in, known, &now)
+		mount = mountOf(fd, now.Dev)
+		known, err = identify(known, &now, mount != in.mount)
 	}
 	if err == nil {
-		err = w.visit(in.sub(fd, name, known), want)
+		err = w.visit(in.sub(fd, mount, name, known), want)
 	}
 	if err != nil {
 		if known != nil {
@@ -280,11 +295,11 @@ func (w *walk) subdir(next *listing, in here, name string, st *unix.Stat_t, want
 // identify returns what is known of the directory that was opened: nothing if it is
 // another one. If a mount took its entries out of sight, it returns the *obstacle
 // Remounted, and what was known.
-func (w *walk) identify(in here, known *directory, st *unix.Stat_t) (*directory, error) {
-	mount := st.Dev != in.known.dev
+func identify(known *directory, st *unix.Stat_t, mount bool) (*directory, error) {
 	switch {
 	case known == nil:
 	case known.is(st):
+		known.mount = mount // The same directory may be mounted over itself.
 		return known, nil
 	case known.mount != mount && known.tree.Count() > 0:
 		return known, &obstacle{reason: Remounted}
@@ -306,7 +321,7 @@ func (w *walk) hold(next *listing, in here, name string, o *obstacle) {
 }
 
 // sub returns the place of a subdirectory.
-func (h here) sub(fd int, name string, known *directory) here {
+func (h here) sub(fd int, mount uint64, name string, known *directory) here {
 	c, _ := h.committed.Child(name)
-	return here{fd: fd, path: diff.Join(h.path, name), known: known, committed: c.Dir}
+	return here{fd: fd, mount: mount, path: diff.Join(h.path, name), known: known, committed: c.Dir}
 }

@@ -2,16 +2,12 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -20,8 +16,11 @@ import (
 	"github.com/confsyncd/confsyncd/internal/logging"
 )
 
-// callTimeout bounds one call to etcd.
+// callTimeout bounds one call to etcd that carries little.
 const callTimeout = 5 * time.Second
+
+// littleBytes is up to what a call carries little.
+const littleBytes = 64 << 10
 
 // Config says how etcd is reached.
 type Config struct {
@@ -31,8 +30,10 @@ type Config struct {
 	// CAFile, CertFile and KeyFile are PEM files; they are read again at each
 	// handshake, so that certificates may be replaced.
 	CAFile, CertFile, KeyFile string
-	Username, PasswordFile    string
-	Log                       hclog.Logger
+	// PasswordFile is read again when etcd refuses a call, so that the password may be
+	// changed.
+	Username, PasswordFile string
+	Log                    hclog.Logger
 }
 
 // Client is a process's connection to etcd. Its methods may be called from several
@@ -41,9 +42,11 @@ type Client struct {
 	cfg     Config
 	coder   *codec.Coder
 	breaker *breaker
+	carried patience    // with calls that carry much
 	oldest  map[int]int // supported patches, see Outdated
 	// patience is how long a commit is sent again and read back.
 	patience time.Duration
+	trouble  *trouble // of TLS
 
 	connecting chan struct{} // capacity 1: held by the one call that makes the connection; never closed
 
@@ -55,7 +58,10 @@ type Client struct {
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, connecting: make(chan struct{}, 1)}
+	return &Client{
+		cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, trouble: &trouble{},
+		connecting: make(chan struct{}, 1),
+	}
 }
 
 // Close ends the connection.
@@ -135,47 +141,58 @@ func (c *Client) etcdConfig() (clientv3.Config, error) {
 			MinConnectTimeout: 3 * time.Second,
 		})},
 	}
-	if c.cfg.Username != "" {
-		password, err := os.ReadFile(c.cfg.PasswordFile)
-		if err != nil {
-			return cfg, fmt.Errorf("%w: password_file: %w", ErrRefused, err)
-		}
-		cfg.Username, cfg.Password = c.cfg.Username, strings.TrimRight(string(password), "\r\n")
-	}
 	var err error
-	cfg.TLS, err = c.tls()
-	return cfg, err
-}
-
-func (c *Client) tls() (*tls.Config, error) {
-	info := transport.TLSInfo{TrustedCAFile: c.cfg.CAFile, CertFile: c.cfg.CertFile, KeyFile: c.cfg.KeyFile, Logger: logging.Zap(c.cfg.Log)}
-	secure := false
-	for _, e := range c.cfg.Endpoints {
-		secure = secure || strings.HasPrefix(e, "https://") || strings.HasPrefix(e, "unixs://")
+	cfg.Username = c.cfg.Username
+	if cfg.Password, err = c.cfg.password(); err != nil || !c.cfg.secure() {
+		return cfg, err
 	}
-	if !secure {
-		return nil, nil
-	}
-	t, err := info.ClientConfig()
+	handshakes, err := newHandshakes(c.cfg, c.trouble)
 	if err != nil {
-		return nil, fmt.Errorf("%w: TLS files: %w", ErrRefused, err)
+		return cfg, err
 	}
-	return t, nil
+	// Those that clientv3 would make of a tls.Config, it would make once.
+	cfg.DialOptions = append(cfg.DialOptions, grpc.WithTransportCredentials(handshakes))
+	return cfg, nil
 }
 
 // call makes one call to etcd with a deadline of its own. The error wraps one of
 // the sentinels that tell what became of it.
 func (c *Client) call(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
+	return c.callWithin(ctx, callTimeout, op, write, fn)
+}
+
+// carry is call for what carries much: contents, or many records. How long it may take
+// follows from how long the last ones took. fn returns how many bytes it carried.
+func (c *Client) carry(ctx context.Context, op string, write bool, fn func(context.Context, *clientv3.Client) (int, error)) error {
+	limit := c.carried.limit()
+	return c.callWithin(ctx, limit, op, write, func(ctx context.Context, etcd *clientv3.Client) error {
+		begin := time.Now()
+		bytes, err := fn(ctx, etcd)
+		switch {
+		case err == nil && bytes > littleBytes:
+			c.carried.took(time.Since(begin))
+		case err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded):
+			c.carried.took(min(time.Since(begin), limit))
+		}
+		return err
+	})
+}
+
+// callWithin makes one call that may take so long.
+func (c *Client) callWithin(ctx context.Context, limit time.Duration, op string, write bool, fn func(context.Context, *clientv3.Client) error) error {
 	beat(ctx)
 	err := c.breaker.do(ctx, func() (bool, error) {
 		etcd, err := c.connect(ctx)
 		if err != nil {
-			return !errors.Is(err, ErrUnreachable), err
+			return !errors.Is(err, ErrUnreachable), c.trouble.cause(err)
 		}
-		callCtx, cancel := context.WithTimeout(ctx, callTimeout)
+		callCtx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		if err := fn(callCtx, etcd); err != nil {
-			err = classify(op, write, err)
+			err = c.trouble.cause(classify(op, write, err))
+			if errors.Is(err, ErrRefused) {
+				c.renew(etcd)
+			}
 			return !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrAmbiguous), err
 		}
 		return true, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,12 +104,13 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		err := s.client.call(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) error {
-			resp, err := etcd.Txn(ctx).Then(s.putOps(packs)...).Commit()
+		ops := s.putOps(packs)
+		err := s.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
 			}
-			return err
+			return carries(ops), err
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
 		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
@@ -147,7 +149,8 @@ func (d *Draft) Discard() {
 // known, or gives up after commitPatience.
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now or
-// etcd was taken back to before the packs were staged,
+// etcd was taken back to before the packs were staged, ErrNotLeader if the store is a
+// leader's whose seat is gone,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
 // away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
 // head could no longer be understood, with the outcome unknown. Then the head tells,
@@ -180,7 +183,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 	// it was not applied.
 	onItsWay := false
 	defer func() {
-		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrAmbiguous) {
+		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrAmbiguous) {
 			err = fmt.Errorf("%w: %w", ErrAmbiguous, err)
 		}
 	}()
@@ -190,11 +193,11 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return nil, err
 		}
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
-		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) {
+		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {
 			return head, err
 		}
 		onItsWay = onItsWay || errors.Is(err, ErrAmbiguous) && !errors.Is(err, rpctypes.ErrNoSpace)
-		// A lost race may be our own commit's second arrival.
+		// A lost race may be our own commit's second arrival; so may a lost leadership.
 		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
 		case readErr != nil:
@@ -203,6 +206,8 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 			return now, nil
 		case mine:
 			return head, nil // another's commit is on top of it
+		case errors.Is(err, ErrNotLeader):
+			return nil, err // nor can what was sent before still arrive: it compares the seat
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
@@ -268,25 +273,53 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 	return clientv3.Compare(clientv3.Value(s.keys.head()), "=", string(base.raw))
 }
 
-// swap runs one Txn that changes the head, and returns ErrLostRace if the comparison
-// fails.
+// swap runs one Txn that changes the head. It returns ErrNotLeader if the store is a
+// leader's whose seat is gone, and ErrLostRace if another comparison fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
+	compare := append(slices.Clone(and), is)
+	var otherwise []clientv3.Op
+	if !s.seat.IsZero() {
+		compare = append(compare, s.seat.held())
+		otherwise = []clientv3.Op{clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly())}
+	}
 	var revision int64
-	err := s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
-		resp, err := etcd.Txn(ctx).If(append(and, is)...).Then(then...).Commit()
+	var failed error
+	bytes := carries(then)
+	send := func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+		resp, err := etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
 		if err != nil {
+			return 0, err
+		}
+		revision, failed = resp.Header.Revision, nil
+		if !resp.Succeeded {
+			revision, failed = 0, ErrLostRace
+			if !s.seat.IsZero() && !s.seat.in(resp.Responses[0].GetResponseRange().Kvs) {
+				failed = ErrNotLeader
+			}
+		}
+		return bytes, nil
+	}
+	var err error
+	if bytes > littleBytes {
+		err = s.carry(ctx, op, true, send)
+	} else {
+		err = s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+			_, err := send(ctx, etcd)
 			return err
-		}
-		revision = 0
-		if resp.Succeeded {
-			revision = resp.Header.Revision
-		}
-		return nil
-	})
-	if err == nil && revision == 0 {
-		err = fmt.Errorf("%s: %w", op, ErrLostRace)
+		})
+	}
+	if err == nil && failed != nil {
+		err = fmt.Errorf("%s: %w", op, failed)
 	}
 	return revision, err
+}
+
+// carries returns how many bytes puts carry.
+func carries(puts []clientv3.Op) (n int) {
+	for _, op := range puts {
+		n += len(op.ValueBytes())
+	}
+	return n
 }
 
 // settle reads the outcome of a commit, as often as it takes until then.
@@ -348,6 +381,22 @@ func (s *Store) Holds(ctx context.Context, view View, p diff.Position) (bool, er
 	}
 	at, ok, err := s.positionAt(ctx, p.Generation, view.revision)
 	return !ok || at == p, err
+}
+
+// Leads returns an error that wraps ErrDamaged unless the head's record is there and is
+// the commit that the head names.
+func (s *Store) Leads(ctx context.Context, view View) error {
+	at, ok, err := s.positionAt(ctx, view.Head.Position.Generation, view.revision)
+	switch {
+	case err != nil:
+		return fmt.Errorf("record of generation %d: %w", view.Head.Position.Generation, err)
+	case !ok:
+		return fmt.Errorf("%w: there is no record of generation %d, which the head names", ErrDamaged, view.Head.Position.Generation)
+	case at != view.Head.Position:
+		return fmt.Errorf("%w: the record of generation %d is commit %v of generation %d, the head names %v",
+			ErrDamaged, view.Head.Position.Generation, at.Commit, at.Generation, view.Head.Position.Commit)
+	}
+	return nil
 }
 
 // Record reads one generation's record as it was at the view, without the parts of

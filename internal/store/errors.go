@@ -23,6 +23,9 @@ var (
 	ErrRefused = errors.New("etcd refuses")
 	// ErrLostRace: the head is no longer what the commit was made for.
 	ErrLostRace = errors.New("another commit came first")
+	// ErrNotLeader: the seat of the leader that the commit was made for is gone. It was
+	// not applied, and never will be.
+	ErrNotLeader = errors.New("no longer the leader")
 )
 
 // What was found in etcd.

@@ -3,11 +3,14 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -15,9 +18,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
 
 	"github.com/confsyncd/confsyncd/internal/devetcd"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -486,5 +491,66 @@ func TestFollowAfterEtcdWasRestored(t *testing.T) {
 	}
 	if _, err := f.store.Resolve(t.Context(), have, v); !errors.Is(err, store.ErrRewound) {
 		t.Errorf("who is at a commit that was rewound resolves with %v", err)
+	}
+}
+
+// On a link that needs longer for one Txn of packs than a small call may take, a large
+// commit arrives nevertheless, and so do its contents.
+func TestLargeCommitOverASlowLink(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
+	t.Parallel()
+	f := newFaulty(t)
+	f.view()
+	noise := make([]byte, 1<<20)
+	if _, err := rand.Read(noise); err != nil {
+		t.Fatal(err)
+	}
+	f.proxy.Do(lab.Harm{Delay: 6 * time.Millisecond, Piece: 1 << 10}) // 6 s for a MiB
+	done := f.commitLater(t.Context(), nil, map[string]string{"a": string(noise)}, true)
+	if o := f.takes(done, time.Minute); o.err != nil {
+		t.Fatal(o.err)
+	}
+	v, err := f.store.Resolve(t.Context(), store.Have{}, f.view())
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := v.Tree.Get("a")
+	within(t, time.Minute, "the contents are read", func() bool {
+		err := v.Fetch(t.Context(), []diff.Entry{e}, nil, func(diff.Entry, []byte) error { return nil })
+		if err != nil && !store.Temporary(err) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+// A pack that could not be read is read again, so that those before it are not.
+func TestFetchWhoseReadsFailNowAndThen(t *testing.T) {
+	t.Parallel()
+	endpoint := devetcdtest.Start(t)
+	relay := lab.NewRelay(t, endpoint)
+	f, _ := newFixtureAt(t, relay.Endpoint())
+	files := make(map[string]string)
+	for i := range 12 {
+		noise := make([]byte, 512<<10)
+		if _, err := rand.Read(noise); err != nil {
+			t.Fatal(err)
+		}
+		files[fmt.Sprint(i)] = string(noise)
+	}
+	f.mustCommit(nil, files, true)
+	var reads, failed atomic.Int64
+	relay.Judge(func(c lab.RPC) lab.Verdict {
+		if c.Method == "KV/Range" && bytes.Contains(c.Request, []byte(packsKey)) && reads.Add(1)%3 == 0 {
+			failed.Add(1)
+			return lab.Verdict{Code: codes.Canceled}
+		}
+		return lab.Verdict{}
+	})
+	f.check(store.Have{}, f.view())
+	if failed.Load() < 4 {
+		t.Errorf("only %d reads failed", failed.Load())
 	}
 }

@@ -149,8 +149,9 @@ func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Has
 // PublishKeyframe replaces the head by one that names the keyframe, at the same
 // position. Commits may have been made since it was staged; the caller knows that they
 // follow from its position. It returns ErrLostRace if the history began anew meanwhile,
-// if head is no longer the head, or if packs were removed or etcd was taken back: the
-// staged packs are garbage then.
+// if head is no longer the head, or if packs were removed or etcd was taken back, and
+// ErrNotLeader if the store is a leader's whose seat is gone: the staged packs are garbage
+// then.
 func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*Head, error) {
 	if head == nil || head.Position.Tenant != k.tenant || head.Founding != k.founding ||
 		head.Position.Generation < k.ref.Generation || head.Keyframe.Generation >= k.ref.Generation {
@@ -173,7 +174,7 @@ func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*
 // keyframe reuses packs that it does not put.
 func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {
 	var modRevision int64
-	err := s.client.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.fence())
 		if err != nil {
 			return err

@@ -29,4 +29,10 @@ func (k keys) logEnd() string { return k.base + "/pub/log0" }
 
 func (k keys) pack(hash fmt.Stringer) string { return k.base + "/pub/packs/" + hash.String() }
 
+// candidates is what the keys of all candidates begin with.
+func (k keys) candidates() string { return k.base + "/ctl/election/" }
+
+// candidate names a candidate by its lease, as etcd's own elections do.
+func (k keys) candidate(lease int64) string { return fmt.Sprintf("%s%x", k.candidates(), lease) }
+
 func (k keys) fence() string { return k.base + "/ctl/fence" }

@@ -14,19 +14,30 @@ import (
 // readAhead is how many packs are on their way while one is being used.
 const readAhead = 4
 
-// getPack reads the stored bytes of one pack as they were at the revision.
+// getPack reads the stored bytes of one pack as they were at the revision. It tries again
+// for a while: who reads many would have to read all of them again.
 func (s *Store) getPack(ctx context.Context, ref codec.PackRef, revision int64) ([]byte, error) {
+	var pace Backoff
+	for tries := 1; ; tries++ {
+		data, err := s.getPackOnce(ctx, ref, revision)
+		if err == nil || !Temporary(err) || tries == breakAfter || pace.Wait(ctx) != nil {
+			return data, err
+		}
+	}
+}
+
+func (s *Store) getPackOnce(ctx context.Context, ref codec.PackRef, revision int64) ([]byte, error) {
 	var data []byte
-	err := s.client.call(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.carry(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 		resp, err := etcd.Get(ctx, s.keys.pack(ref.Hash), clientv3.WithRev(revision))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		data = nil
 		if len(resp.Kvs) > 0 {
 			data = resp.Kvs[0].Value
 		}
-		return nil
+		return len(data), nil
 	})
 	if err == nil && data == nil {
 		err = fmt.Errorf("pack %v: %w", ref.Hash, ErrGone)

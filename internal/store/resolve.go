@@ -49,6 +49,13 @@ func (v *Version) Position() diff.Position { return v.Head.Position }
 // It returns an error that wraps ErrNoHead, ErrForeignTenant, ErrRewound, ErrGone,
 // ErrDamaged, codec.ErrNewer, or what became of the call.
 func (s *Store) Resolve(ctx context.Context, have Have, view View) (*Version, error) {
+	return s.ResolveEach(ctx, have, view, nil)
+}
+
+// ResolveEach is Resolve, and calls each, if it is set, with every record that it reads
+// on the way and the tree that the record leads to. It may begin again from an older
+// generation, and leaves out those that a keyframe stands for.
+func (s *Store) ResolveEach(ctx context.Context, have Have, view View, each func(r *codec.Record, tree diff.Tree)) (*Version, error) {
 	if view.Err != nil {
 		return nil, damagedUnlessNewer(view.Err)
 	}
@@ -57,6 +64,9 @@ func (s *Store) Resolve(ctx context.Context, have Have, view View) (*Version, er
 		return nil, ErrNoHead
 	}
 	w := newWalk(s, head, view.revision)
+	if each != nil {
+		w.visit = func(r *codec.Record, _ diff.Tree) { each(r, w.tree) }
+	}
 	if have.Position.IsZero() {
 		return w.fromBase(ctx)
 	}
@@ -299,17 +309,17 @@ func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
 // them.
 func (s *Store) recordPage(ctx context.Context, next, to uint64, revision int64) ([][]byte, error) {
 	var page [][]byte
-	err := s.client.call(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
 		resp, err := etcd.Get(ctx, s.keys.log(next), clientv3.WithRange(s.keys.log(to)+"\x00"),
 			clientv3.WithRev(revision), clientv3.WithLimit(recordPage))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		page = page[:0]
 		for _, kv := range resp.Kvs {
-			page = append(page, kv.Value)
+			page, bytes = append(page, kv.Value), bytes+len(kv.Value)
 		}
-		return nil
+		return bytes, nil
 	})
 	return page, err
 }

@@ -37,6 +37,17 @@ func remote(fsType uint32) string {
 	return ""
 }
 
+// Remote reports whether other hosts may change what lies in dir where this kernel does
+// not see it at once. It reports true, too, if dir cannot be looked at.
+func Remote(dir string) bool {
+	f, err := os.Open(dir)
+	if err != nil {
+		return true
+	}
+	defer f.Close() //nolint:errcheck // Nothing was written.
+	return remote(fsType(f)) != ""
+}
+
 // Numbers that the kernel's headers do not export.
 const (
 	gfs2Magic   = 0x01161970
