@@ -226,7 +226,8 @@ func (w *World) interruptPublishers(sig syscall.Signal, step int, look func(*lab
 					look(p)
 					w.Publish()
 					w.Equal(w.c.within())
-					w.onceMore(before)
+					w.publishes()
+					w.onceMore(before + 1)
 					w.do(w.Source.Stop())
 					continue
 				}
