@@ -20,10 +20,12 @@ var (
 	documentFlag = flag.String("document", "", "where to write what was seen, in Markdown")
 
 	program string   // path of the confsyncd that is tried
+	scratch string   // a directory that goes when all has ended
 	results *Results // of all cases
 )
 
 func TestMain(m *testing.M) {
+	swapIfAsked()
 	flag.Parse()
 	mountApart()
 	os.Exit(buildAndRun(m))
@@ -44,6 +46,7 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // It is temporary.
+	scratch = dir
 	if program, err = filepath.Abs(*programFlag); *programFlag == "" {
 		program = filepath.Join(dir, "confsyncd")
 		var out []byte

@@ -135,6 +135,9 @@ func (t *Target) findOlds() error {
 		if o.since, err = time.Parse(keptTime, rest); err != nil {
 			continue // Not ours.
 		}
+		if now := t.now(); o.since.After(now) {
+			o.since = now // The clock was set back since; it would stay until then.
+		}
 		if isOld {
 			if o.managed, o.journal, err = t.managedIn(name); err != nil {
 				return err
@@ -174,7 +177,7 @@ func (t *Target) Tidy(budget time.Duration) time.Duration {
 			case errors.Is(err, errEnough):
 				return 0
 			case err != nil:
-				t.o.Log.Warn("an old tree could not be removed", "path", t.full(t.sideName()+"/"+o.name), "error", err)
+				t.o.Log.Warn("an old tree could not be removed", "path", t.full(t.sideName()+"/"+o.name), "error", remedied(err))
 				wait = tidyRetry
 				o.notBefore = t.now().Add(wait)
 			default:

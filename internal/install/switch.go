@@ -246,9 +246,13 @@ func (s *switcher) try(i int, st *step) error {
 	case replace:
 		err = s.rename(i, dir, name, 0)
 	case swap:
-		if err = s.rename(i, dir, name, unix.RENAME_EXCHANGE); err == nil {
+		err = s.rename(i, dir, name, unix.RENAME_EXCHANGE)
+		switch {
+		case err == nil:
 			s.at.close() // It may stand in what has just been taken out.
 			err = s.takeOut(i, st)
+		case errors.Is(err, unix.EXDEV) && now.kind == diff.Directory && !mounted(dir, name):
+			err = s.removeAndRename(i, dir, name)
 		}
 	case remove:
 		err = unix.Unlinkat(dir, name, 0)
@@ -259,6 +263,17 @@ func (s *switcher) try(i int, st *step) error {
 		s.w.t.noteWritten(dir, name, st, staged)
 	}
 	return settled(st, err)
+}
+
+// removeAndRename puts what is staged in the place of an empty directory of an overlayfs's
+// lower layer, which cannot be renamed (EXDEV, see overlayfs's redirect_dir).
+//
+// RACE: nothing stands there in between; a crash is rolled forward.
+func (s *switcher) removeAndRename(i, dir int, name string) error {
+	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != nil {
+		return err
+	}
+	return s.rename(i, dir, name, unix.RENAME_NOREPLACE)
 }
 
 func (s *switcher) rename(i, dir int, name string, flags uint) error {
