@@ -64,7 +64,8 @@ func (h *Host) Start(subcommand string, flags ...string) (err error) {
 // StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
 func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
-	h.Daemon, err = StartTraced(tr, h.Log, nil, h.Lab.Program, h.global(args...)...)
+	argv := h.argv(args...)
+	h.Daemon, err = StartTraced(tr, h.Log, nil, argv[0], argv[1:]...)
 	return err
 }
 
