@@ -28,8 +28,8 @@ type shared struct {
 	etcd     config.Etcd
 	log      config.Log
 	stateDir string
-	// files are the hashes of the files that a connection reads only once: the password
-	// and the CA.
+	// files are the hashes of the password and the CA: whoever replaces them and asks for
+	// a reload wants them to count now, not with the next refusal or connection.
 	files [2][sha256.Size]byte
 }
 

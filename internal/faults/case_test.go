@@ -39,6 +39,8 @@ type Setup struct {
 	Agent   []string // more flags of the agent
 	// Empty starts neither publisher nor agent: Try does.
 	Empty bool
+	// TLS has etcd ask for certificates, and show one: those of World.Keys.
+	TLS bool
 }
 
 // Needs are what a case cannot do without.

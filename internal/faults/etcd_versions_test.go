@@ -66,7 +66,7 @@ func (w *World) tryVersion(version string) {
 // large makes files anew that hardly compress, all as one changeset.
 func (w *World) large(files, size int) {
 	w.Helper()
-	release := w.hold()
+	release := w.Hold()
 	for i := range files {
 		w.do(w.Writer.Large(fmt.Sprintf("large%02d.bin", i), size))
 	}

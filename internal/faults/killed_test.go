@@ -80,7 +80,7 @@ func killedCases() []Case {
 			Try: func(w *World) {
 				w.stopPast(w.Target, w.TargetProxies, func() {
 					for range 30 {
-						w.commit()
+						w.publishEdit()
 					}
 				})
 			},
@@ -211,8 +211,8 @@ func (w *World) compact() {
 	w.do(err)
 }
 
-// commit edits, and waits until that is committed.
-func (w *World) commit() {
+// publishEdit edits, and waits until that is committed.
+func (w *World) publishEdit() {
 	w.Helper()
 	before := lab.CountLines(w.Source.Log, `"committed"`)
 	w.Replace(2)

@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -31,6 +32,7 @@ type World struct {
 	Target  *lab.Host
 	// What each reaches the members of etcd through.
 	SourceProxies, TargetProxies []*lab.Proxy
+	Keys                         *Keys // nil without Setup.TLS
 	Writer                       *lab.Writer
 	Seed                         uint64
 
@@ -58,11 +60,19 @@ type World struct {
 func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
-	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), lab.ClusterOptions{
+	o := lab.ClusterOptions{
 		Program: c.Setup.server(), Members: c.Setup.Members,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
-	})
+	}
+	if c.Setup.TLS {
+		w.Keys = newKeys(w)
+		o.TLS, o.Flags = w.Keys.client("lab"), append(w.Keys.server(), o.Flags...)
+	}
+	w.Cluster = lab.NewCluster(t, filepath.Join(t.TempDir(), "etcd"), o)
+	if w.Keys != nil {
+		w.Keys.serve(w.Cluster)
+	}
 	w.do(w.Cluster.Start())
 	w.Lab = lab.New(t, program, w.Cluster.Members[0])
 	w.Source, w.Target = w.host("source"), w.host("target")
@@ -93,7 +103,27 @@ func seedOf(name string) uint64 {
 }
 
 func (w *World) host(name string) *lab.Host {
-	return w.Lab.Host(w.T, tenant, name)
+	w.Helper()
+	h := w.Lab.Host(w.T, tenant, name)
+	if w.Keys != nil {
+		w.Keys.equip(h, name)
+	}
+	return h
+}
+
+// Configure gives a host a configuration file of its own, outside of all that is checked.
+func (w *World) Configure(h *lab.Host, text string) {
+	w.Helper()
+	if h.Config == w.Lab.Config {
+		h.Config = filepath.Join(w.TempDir(), "confsyncd.toml")
+	}
+	w.do(lab.Place(h.Config, []byte(text)))
+}
+
+// Reload has a daemon read its configuration again.
+func (w *World) Reload(h *lab.Host) {
+	w.Helper()
+	w.do(h.Daemon.Cmd.Process.Signal(syscall.SIGHUP))
 }
 
 // proxied leads a host's ways to etcd through proxies, one for each member.
@@ -192,7 +222,7 @@ func (w *World) Start() {
 	w.Helper()
 	w.Publish()
 	w.Agent()
-	w.Equal(20 * time.Second)
+	w.Equal(w.c.within())
 	w.Measure()
 	w.Read()
 }
@@ -227,7 +257,7 @@ func (w *World) Edit(times int) {
 // Replace replaces files by new versions, all as one changeset.
 func (w *World) Replace(files int) {
 	w.Helper()
-	release := w.hold()
+	release := w.Hold()
 	paths := w.Writer.Paths(func(n lab.Node) bool { return n.Mode.Type() != fs.ModeDir })
 	for range files {
 		w.do(w.Writer.Put(w.Writer.Pick(paths)))
@@ -235,8 +265,9 @@ func (w *World) Replace(files int) {
 	release()
 }
 
-// hold keeps edits from being published until they are released, as one changeset.
-func (w *World) hold() (release func()) {
+// Hold keeps edits from being published until what it returns is called: then they are
+// one changeset.
+func (w *World) Hold() (release func()) {
 	w.Helper()
 	hold := filepath.Join(w.Source.Dir, ".confsyncd-hold")
 	w.do(os.WriteFile(hold, nil, 0o600))
@@ -316,4 +347,39 @@ func (w *World) Says(h *lab.Host, words ...string) string {
 	}
 	w.result.checked("f", true)
 	return line
+}
+
+// Shows waits until "confsyncd status" tells that state of the host's directory, with all
+// the words in its reason, and returns the reason.
+func (w *World) Shows(h *lab.Host, state string, words ...string) (reason string) {
+	w.Helper()
+	_, err := lab.Eventually(20*time.Second, func() error {
+		r := h.Command(w.T, "status", "--tenant", tenant, "-o", "json")
+		var s lab.Status
+		if err := json.Unmarshal([]byte(r.Out), &s); err != nil {
+			return fmt.Errorf("status: %w: %v", err, r)
+		}
+		var is string
+		for _, source := range s.Sources {
+			is, reason = source.State, source.Reason
+		}
+		for _, target := range s.Targets {
+			is, reason = target.State, target.Reason
+		}
+		for _, word := range words {
+			if !strings.Contains(reason, word) {
+				return fmt.Errorf("status tells %s: %s: no %q in it", is, reason, word)
+			}
+		}
+		if is != state {
+			return fmt.Errorf("status tells %s: %s: want %s", is, reason, state)
+		}
+		return nil
+	})
+	if err != nil {
+		w.wrong("f", "%v", err)
+		w.FailNow()
+	}
+	w.result.checked("f", true)
+	return reason
 }

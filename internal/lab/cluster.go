@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -126,7 +127,10 @@ func (c *Cluster) Leader(t testing.TB) int {
 // Client returns a client of all members that ends with the test.
 func (c *Cluster) Client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	cl, err := clientv3.New(clientv3.Config{Endpoints: strings.Split(c.Endpoints(), ","), TLS: c.Members[0].TLS})
+	first := c.Members[0]
+	cl, err := clientv3.New(clientv3.Config{
+		Endpoints: strings.Split(c.Endpoints(), ","), TLS: first.TLS, Username: first.User, Password: first.Password, DialTimeout: 5 * time.Second,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,8 @@ type Etcd struct {
 
 	// TLS is what clients have to speak with it; nil for plain text.
 	TLS *tls.Config
+	// User and Password are whom Client asks as; empty while it asks for no user.
+	User, Password string
 
 	// launch starts the process.
 	launch func(e *Etcd) (*Process, error)
@@ -76,12 +78,12 @@ func (e *Etcd) Start() error {
 
 // Await waits until the server answers, as part of a cluster that has a leader.
 func (e *Etcd) Await() error {
-	c, err := e.Dial("", "")
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = Eventually(30*time.Second, func() error {
+	_, err := Eventually(30*time.Second, func() error {
+		c, err := e.Dial(e.User, e.Password) // With a user it asks already.
+		if err != nil {
+			return err
+		}
+		defer c.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		status, err := c.Status(ctx, e.Endpoint())
@@ -125,7 +127,7 @@ func (e *Etcd) Dial(user, password string) (*clientv3.Client, error) {
 // Client returns a client that ends with the test.
 func (e *Etcd) Client(t testing.TB) *clientv3.Client {
 	t.Helper()
-	c, err := e.Dial("", "")
+	c, err := e.Dial(e.User, e.Password)
 	if err != nil {
 		t.Fatal(err)
 	}

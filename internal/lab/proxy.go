@@ -17,6 +17,7 @@ type Proxy struct {
 
 	mu     sync.Mutex // guards what follows
 	turned *sync.Cond // what follows changed
+	scheme string     // of what it leads to
 	target string
 	harm   Harm
 	closed bool
@@ -64,14 +65,18 @@ func NewProxy(t testing.TB, endpoint string) *Proxy {
 // Address is where it listens.
 func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-// Endpoint is what clients are given, if they speak plain text.
-func (p *Proxy) Endpoint() string { return "http://" + p.Address() }
+// Endpoint is what clients are given.
+func (p *Proxy) Endpoint() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.scheme + "://" + p.Address()
+}
 
 // Lead makes later connections go to another etcd.
 func (p *Proxy) Lead(endpoint string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	_, p.target, _ = strings.Cut(endpoint, "://")
+	p.scheme, p.target, _ = strings.Cut(endpoint, "://")
 }
 
 // Do does harm from now on, in place of what it did. Connections of which bytes were

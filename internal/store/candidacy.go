@@ -90,7 +90,7 @@ func (s *Store) Stand(ctx context.Context, who codec.Candidate, ttl time.Duratio
 		return nil, err
 	}
 	c := &Candidacy{store: s}
-	err = s.client.call(ctx, "grant a lease", true, func(ctx context.Context, etcd *clientv3.Client) error {
+	err = s.call(ctx, "grant a lease", true, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Grant(clientv3.WithRequireLeader(ctx), int64((ttl+time.Second-1)/time.Second))
 		if err == nil {
 			c.lease = resp.ID
@@ -130,7 +130,7 @@ func (c *Candidacy) renew(ctx context.Context) error {
 // sit takes the seat.
 func (c *Candidacy) sit(ctx context.Context, value []byte) error {
 	key := c.store.keys.candidate(int64(c.lease))
-	return c.store.client.call(ctx, "stand for election", true, func(ctx context.Context, etcd *clientv3.Client) error {
+	return c.store.call(ctx, "stand for election", true, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Txn(clientv3.WithRequireLeader(ctx)).
 			If(clientv3.Compare(clientv3.CreateRevision(key), "=", 0)).
 			Then(clientv3.OpPut(key, string(value), clientv3.WithLease(c.lease))).
@@ -165,7 +165,7 @@ func (c *Candidacy) Leave(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leavePatience)
 	defer cancel()
-	return c.store.client.call(ctx, "give up a lease", true, func(ctx context.Context, etcd *clientv3.Client) error {
+	return c.store.call(ctx, "give up a lease", true, func(ctx context.Context, etcd *clientv3.Client) error {
 		_, err := etcd.Revoke(ctx, c.lease)
 		if errors.Is(err, rpctypes.ErrLeaseNotFound) {
 			return nil // it has ended
@@ -176,7 +176,7 @@ func (c *Candidacy) Leave(ctx context.Context) error {
 
 // Vacate takes a seat away, of somebody who is known to be gone.
 func (s *Store) Vacate(ctx context.Context, seat Seat) error {
-	return s.client.call(ctx, "take a seat away", true, func(ctx context.Context, etcd *clientv3.Client) error {
+	return s.call(ctx, "take a seat away", true, func(ctx context.Context, etcd *clientv3.Client) error {
 		_, err := etcd.Txn(ctx).If(seat.held()).Then(clientv3.OpDelete(seat.key)).Commit()
 		return err
 	})
@@ -186,7 +186,7 @@ func (s *Store) Vacate(ctx context.Context, seat Seat) error {
 // would lead for ever.
 func (s *Store) Candidates(ctx context.Context) (Candidates, error) {
 	var c Candidates
-	err := s.client.call(ctx, "read candidates of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, "read candidates of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(clientv3.WithRequireLeader(ctx), s.keys.candidates(), clientv3.WithPrefix(),
 			clientv3.WithSort(clientv3.SortByCreateRevision, clientv3.SortAscend))
 		if err != nil {

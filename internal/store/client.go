@@ -2,16 +2,12 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -34,8 +30,10 @@ type Config struct {
 	// CAFile, CertFile and KeyFile are PEM files; they are read again at each
 	// handshake, so that certificates may be replaced.
 	CAFile, CertFile, KeyFile string
-	Username, PasswordFile    string
-	Log                       hclog.Logger
+	// PasswordFile is read again when etcd refuses a call, so that the password may be
+	// changed.
+	Username, PasswordFile string
+	Log                    hclog.Logger
 }
 
 // Client is a process's connection to etcd. Its methods may be called from several
@@ -48,6 +46,7 @@ type Client struct {
 	oldest  map[int]int // supported patches, see Outdated
 	// patience is how long a commit is sent again and read back.
 	patience time.Duration
+	trouble  *trouble // of TLS
 
 	connecting chan struct{} // capacity 1: held by the one call that makes the connection; never closed
 
@@ -59,7 +58,10 @@ type Client struct {
 // NewClient returns a Client. It reads no file and does not connect yet; the first
 // call does.
 func NewClient(cfg Config) *Client {
-	return &Client{cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, connecting: make(chan struct{}, 1)}
+	return &Client{
+		cfg: cfg, coder: codec.NewCoder(), breaker: newBreaker(), oldest: oldest(), patience: commitPatience, trouble: &trouble{},
+		connecting: make(chan struct{}, 1),
+	}
 }
 
 // Close ends the connection.
@@ -139,32 +141,18 @@ func (c *Client) etcdConfig() (clientv3.Config, error) {
 			MinConnectTimeout: 3 * time.Second,
 		})},
 	}
-	if c.cfg.Username != "" {
-		password, err := os.ReadFile(c.cfg.PasswordFile)
-		if err != nil {
-			return cfg, fmt.Errorf("%w: password_file: %w", ErrRefused, err)
-		}
-		cfg.Username, cfg.Password = c.cfg.Username, strings.TrimRight(string(password), "\r\n")
-	}
 	var err error
-	cfg.TLS, err = c.tls()
-	return cfg, err
-}
-
-func (c *Client) tls() (*tls.Config, error) {
-	info := transport.TLSInfo{TrustedCAFile: c.cfg.CAFile, CertFile: c.cfg.CertFile, KeyFile: c.cfg.KeyFile, Logger: logging.Zap(c.cfg.Log)}
-	secure := false
-	for _, e := range c.cfg.Endpoints {
-		secure = secure || strings.HasPrefix(e, "https://") || strings.HasPrefix(e, "unixs://")
+	cfg.Username = c.cfg.Username
+	if cfg.Password, err = c.cfg.password(); err != nil || !c.cfg.secure() {
+		return cfg, err
 	}
-	if !secure {
-		return nil, nil
-	}
-	t, err := info.ClientConfig()
+	handshakes, err := newHandshakes(c.cfg, c.trouble)
 	if err != nil {
-		return nil, fmt.Errorf("%w: TLS files: %w", ErrRefused, err)
+		return cfg, err
 	}
-	return t, nil
+	// Those that clientv3 would make of a tls.Config, it would make once.
+	cfg.DialOptions = append(cfg.DialOptions, grpc.WithTransportCredentials(handshakes))
+	return cfg, nil
 }
 
 // call makes one call to etcd with a deadline of its own. The error wraps one of
@@ -196,12 +184,15 @@ func (c *Client) callWithin(ctx context.Context, limit time.Duration, op string,
 	err := c.breaker.do(ctx, func() (bool, error) {
 		etcd, err := c.connect(ctx)
 		if err != nil {
-			return !errors.Is(err, ErrUnreachable), err
+			return !errors.Is(err, ErrUnreachable), c.trouble.cause(err)
 		}
 		callCtx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
 		if err := fn(callCtx, etcd); err != nil {
-			err = classify(op, write, err)
+			err = c.trouble.cause(classify(op, write, err))
+			if errors.Is(err, ErrRefused) {
+				c.renew(etcd)
+			}
 			return !errors.Is(err, ErrUnreachable) && !errors.Is(err, ErrAmbiguous), err
 		}
 		return true, nil

@@ -105,7 +105,7 @@ func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error)
 	for tries := 1; ; tries++ {
 		var revision int64
 		ops := s.putOps(packs)
-		err := s.client.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+		err := s.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
 			if err == nil {
 				revision = resp.Header.Revision
@@ -301,9 +301,9 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 	}
 	var err error
 	if bytes > littleBytes {
-		err = s.client.carry(ctx, op, true, send)
+		err = s.carry(ctx, op, true, send)
 	} else {
-		err = s.client.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		err = s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
 			_, err := send(ctx, etcd)
 			return err
 		})
@@ -381,6 +381,22 @@ func (s *Store) Holds(ctx context.Context, view View, p diff.Position) (bool, er
 	}
 	at, ok, err := s.positionAt(ctx, p.Generation, view.revision)
 	return !ok || at == p, err
+}
+
+// Leads returns an error that wraps ErrDamaged unless the head's record is there and is
+// the commit that the head names.
+func (s *Store) Leads(ctx context.Context, view View) error {
+	at, ok, err := s.positionAt(ctx, view.Head.Position.Generation, view.revision)
+	switch {
+	case err != nil:
+		return fmt.Errorf("record of generation %d: %w", view.Head.Position.Generation, err)
+	case !ok:
+		return fmt.Errorf("%w: there is no record of generation %d, which the head names", ErrDamaged, view.Head.Position.Generation)
+	case at != view.Head.Position:
+		return fmt.Errorf("%w: the record of generation %d is commit %v of generation %d, the head names %v",
+			ErrDamaged, view.Head.Position.Generation, at.Commit, at.Generation, view.Head.Position.Commit)
+	}
+	return nil
 }
 
 // Record reads one generation's record as it was at the view, without the parts of

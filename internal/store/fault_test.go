@@ -542,7 +542,7 @@ func TestFetchWhoseReadsFailNowAndThen(t *testing.T) {
 	}
 	f.mustCommit(nil, files, true)
 	var reads, failed atomic.Int64
-	relay.Judge(func(c lab.Call) lab.Verdict {
+	relay.Judge(func(c lab.RPC) lab.Verdict {
 		if c.Method == "KV/Range" && bytes.Contains(c.Request, []byte(packsKey)) && reads.Add(1)%3 == 0 {
 			failed.Add(1)
 			return lab.Verdict{Code: codes.Canceled}

@@ -213,7 +213,7 @@ func (s *Store) watch(ctx context.Context, etcd *clientv3.Client, from View, f *
 	for resp := range events {
 		switch {
 		case resp.Err() != nil:
-			return classify("watch "+s.tenant, false, resp.Err())
+			return s.explain(classify("watch "+s.tenant, false, resp.Err()))
 		case resp.Header.ClusterId != from.cluster || resp.Header.Revision < newest:
 			return errReplaced
 		case resp.Created:

@@ -282,7 +282,7 @@ func (s *Store) nearest(ctx context.Context, view View, from, to uint64, order c
 		// etcd reads the whole range for this.
 		opts = append(opts, clientv3.WithSort(clientv3.SortByKey, order))
 	}
-	err = s.client.call(ctx, "look for records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err = s.call(ctx, "look for records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.log(from), opts...)
 		if err != nil {
 			return err

@@ -174,7 +174,7 @@ func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*
 // keyframe reuses packs that it does not put.
 func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {
 	var modRevision int64
-	err := s.client.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.fence())
 		if err != nil {
 			return err

@@ -28,7 +28,7 @@ func (s *Store) getPack(ctx context.Context, ref codec.PackRef, revision int64) 
 
 func (s *Store) getPackOnce(ctx context.Context, ref codec.PackRef, revision int64) ([]byte, error) {
 	var data []byte
-	err := s.client.carry(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
+	err := s.carry(ctx, "read pack "+ref.Hash.String(), false, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
 		resp, err := etcd.Get(ctx, s.keys.pack(ref.Hash), clientv3.WithRev(revision))
 		if err != nil {
 			return 0, err

@@ -309,7 +309,7 @@ func (w *walk) apply(l *codec.List, to diff.Position, digest diff.Hash) error {
 // them.
 func (s *Store) recordPage(ctx context.Context, next, to uint64, revision int64) ([][]byte, error) {
 	var page [][]byte
-	err := s.client.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
+	err := s.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
 		resp, err := etcd.Get(ctx, s.keys.log(next), clientv3.WithRange(s.keys.log(to)+"\x00"),
 			clientv3.WithRev(revision), clientv3.WithLimit(recordPage))
 		if err != nil {

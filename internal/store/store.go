@@ -66,7 +66,7 @@ func (v View) Supersedes(w View) bool {
 // View reads the head.
 func (s *Store) View(ctx context.Context) (View, error) {
 	var v View
-	err := s.client.call(ctx, "read head of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+	err := s.call(ctx, "read head of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.head())
 		if err != nil {
 			return err

@@ -285,7 +285,7 @@ type storedRecord struct {
 // storedRecords reads the first records between two generations.
 func (s *Store) storedRecords(ctx context.Context, from, to uint64, revision int64) ([]storedRecord, error) {
 	var page []storedRecord
-	err := s.client.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
+	err := s.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
 		resp, err := etcd.Get(ctx, s.keys.log(from), clientv3.WithRange(s.keys.log(to)+"\x00"), clientv3.WithRev(revision), clientv3.WithLimit(recordPage))
 		if err != nil {
 			return 0, err
