@@ -69,8 +69,8 @@ func localCases() []Case {
 			Name: "immutable and append-only files", Needs: Needs{Root: true, Programs: []string{"chattr:e2fsprogs"}},
 			How: "chattr +i, then +a, on a file that a generation replaces and on one that it deletes; taken back",
 			Try: func(w *World) {
-				w.fixed("+i", "-i")
-				w.fixed("+a", "-a")
+				w.unchangeable("+i", "-i")
+				w.unchangeable("+a", "-a")
 			},
 		},
 		{
@@ -257,8 +257,8 @@ func (w *World) umask(mask string) {
 	}
 }
 
-// fixed has chattr keep files from being replaced and deleted.
-func (w *World) fixed(set, unset string) {
+// unchangeable has chattr keep files from being replaced and deleted.
+func (w *World) unchangeable(set, unset string) {
 	w.Helper()
 	w.InStep()
 	files := w.Files()
