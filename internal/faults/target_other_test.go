@@ -57,7 +57,7 @@ func otherCases() []Case {
 					if busy {
 						w.Edit(5)
 						w.Restart()
-						w.Stands("another file system is mounted in the target")
+						w.shows("another file system is mounted in the target")
 					}
 					after, err := lab.ReadTree(w.Target.Dir)
 					w.do(err)
@@ -255,7 +255,7 @@ func tryMountPoint(w *World) {
 	w.Cleanup(func() { _ = unix.Unmount(w.Target.Dir, unix.MNT_DETACH) })
 	w.Mixed()
 	w.tells(w.Target.Dir, "is a mount point")
-	w.Stands("holding")
+	w.shows("holding")
 	unbind()
 	w.Healed()
 }
