@@ -122,7 +122,7 @@ func (w *World) full(disk string, fill func(string) func()) {
 		if i > 0 {
 			w.Restart()
 			w.Edit(5)
-			w.StatusSays("no space left on device", "make room")
+			w.shows("no space left on device", "make room")
 		}
 		free()
 		w.Healed()
@@ -147,7 +147,7 @@ func tryFullRepair(w *World) {
 	w.Says(w.Target, "repairing", "no space left on device", "make room")
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {
-		w.StatusSays("no space left on device")
+		w.shows("no space left on device")
 		lab.Sleep(w.Context(), time.Second)
 	}
 	free()

@@ -69,8 +69,8 @@ func localCases() []Case {
 			Name: "immutable and append-only files", Needs: Needs{Root: true, Programs: []string{"chattr:e2fsprogs"}},
 			How: "chattr +i, then +a, on a file that a generation replaces and on one that it deletes; taken back",
 			Try: func(w *World) {
-				w.immutable("+i", "-i")
-				w.immutable("+a", "-a")
+				w.unchangeable("+i", "-i")
+				w.unchangeable("+a", "-a")
 			},
 		},
 		{
@@ -257,8 +257,8 @@ func (w *World) umask(mask string) {
 	}
 }
 
-// immutable has chattr keep files from being replaced and deleted.
-func (w *World) immutable(set, unset string) {
+// unchangeable has chattr keep files from being replaced and deleted.
+func (w *World) unchangeable(set, unset string) {
 	w.Helper()
 	w.InStep()
 	files := w.Files()
@@ -314,7 +314,8 @@ func tryImmutableDirectory(w *World) {
 }
 
 func tryImmutableDrift(w *World) {
-	file := w.Files()[0]
+	files := w.Files()
+	file := files[0]
 	w.strange(file)
 	w.do(os.WriteFile(w.At(file), []byte("edited and fixed\n"), 0o644))
 	w.Command("chattr", "+i", w.At(file))
@@ -323,9 +324,9 @@ func tryImmutableDrift(w *World) {
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {
 		if w.Mode == "files" {
-			w.Edit(1) // A whole tree that is built leaves the file behind, in the old one.
+			w.do(w.Writer.PutFile(files[5])) // A whole tree that is built leaves the fixed file behind, in the old one.
 		}
-		w.StatusSays(file, "chattr -i -a")
+		w.shows(file, "chattr -i -a")
 		time.Sleep(time.Second)
 	}
 	w.Command("chattr", "-i", w.At(file))
