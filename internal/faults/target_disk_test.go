@@ -141,9 +141,9 @@ func tryFullRepair(w *World) {
 		}
 	}
 	w.strange(files[0])
-	free := w.FillUp(disk)
+	w.FillUp(disk)
 	w.do(os.Remove(w.At(files[0])))
-	free = w.FillUp(disk)
+	free := w.FillUp(disk)
 	w.Says(w.Target, "repairing", "no space left on device", "make room")
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {

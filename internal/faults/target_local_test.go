@@ -27,6 +27,7 @@ func localCases() []Case {
 				w.stopReading()
 				w.Strange = true
 				for range 3 {
+					w.InStep()
 					w.meddle(12)
 					w.Healed()
 					w.Converge()
@@ -36,14 +37,16 @@ func localCases() []Case {
 			},
 		},
 		{
-			Name: "the same under load", How: "the same while generations of all kinds arrive all the time",
+			Name: "the same under load", How: "the same while generations that replace and add files arrive all the time",
 			Try: func(w *World) {
 				w.stopReading()
 				w.Strange = true
 				for range 8 {
-					w.Edit(10)
+					// None deletes: what others make anew at a path that has just gone is theirs.
+					w.Replace(10)
 					w.meddle(4)
-					w.Mixed()
+					w.Replace(10)
+					w.do(w.Writer.PutFile(fmt.Sprint("d2/load", w.Writer.Draw(1000))))
 				}
 				w.Healed()
 			},
@@ -120,7 +123,6 @@ func localCases() []Case {
 // meddle changes managed paths, each once.
 func (w *World) meddle(times int) {
 	w.Helper()
-	w.InStep()
 	files := w.Files()
 	changes := []func(name string) error{
 		func(name string) error { return os.WriteFile(name, []byte("edited in place\n"), 0o644) },
