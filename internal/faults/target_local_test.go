@@ -28,7 +28,7 @@ func localCases() []Case {
 				w.Strange = true
 				for range 3 {
 					w.InStep()
-					w.meddle(12)
+					w.meddle(w.Files(), 12)
 					w.Healed()
 					w.Converge()
 				}
@@ -41,10 +41,11 @@ func localCases() []Case {
 			Try: func(w *World) {
 				w.stopReading()
 				w.Strange = true
+				files := w.Files() // What arrives only later is nobody's yet.
 				for range 8 {
 					// None deletes: what others make anew at a path that has just gone is theirs.
 					w.Replace(10)
-					w.meddle(4)
+					w.meddle(files, 4)
 					w.Replace(10)
 					w.do(w.Writer.PutFile(fmt.Sprint("d2/load", w.Writer.Draw(1000))))
 				}
@@ -120,10 +121,9 @@ func localCases() []Case {
 	}
 }
 
-// meddle changes managed paths, each once.
-func (w *World) meddle(times int) {
+// meddle changes some of the managed files.
+func (w *World) meddle(files []string, times int) {
 	w.Helper()
-	files := w.Files()
 	changes := []func(name string) error{
 		func(name string) error { return os.WriteFile(name, []byte("edited in place\n"), 0o644) },
 		os.Remove,
