@@ -68,7 +68,7 @@ func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do fu
 		}
 	})
 	if err != nil {
-		err = fmt.Errorf("tenant %s: %w", tenant, err)
+		err = fmt.Errorf("tenant %s: %w", tenant, etcd.Tenant(tenant).Advised(err))
 	}
 	return firstError(err, etcd.Close())
 }

@@ -314,7 +314,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 	case errors.Is(err, store.ErrGone):
 		return a.lookAnew(ctx, err)
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrNewer):
-		a.diary.refused(fmt.Errorf("%w; files are kept", err))
+		a.diary.refused(fmt.Errorf("%w; files are kept", a.options.Store.Advised(err)))
 		a.reread(ctx)
 		return damagedAgain
 	}
@@ -329,7 +329,7 @@ func (a *Agent) lookAnew(ctx context.Context, err error) time.Duration {
 	a.missing = a.view.Head
 	a.reread(ctx)
 	if again {
-		a.diary.refused(fmt.Errorf("%w: %w; files are kept", store.ErrDamaged, err))
+		a.diary.refused(fmt.Errorf("%w; files are kept", a.options.Store.Advised(fmt.Errorf("%w: %w", store.ErrDamaged, err))))
 		return damagedAgain
 	}
 	return a.pace.Next()

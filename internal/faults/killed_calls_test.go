@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -215,14 +216,18 @@ func (w *World) interruptPublishers(sig syscall.Signal, step int, look func(*lab
 				}
 				committed := lab.CountLines(w.Source.Log, `"committed"`)
 				before := w.Source.Generation(w.T)
-				w.arm(tr, n, sig)
+				m.held = func() {
+					w.busy()
+					w.arm(tr, n, sig)
+				}
 				m.Turn()
 				if p := w.Source.Daemon; w.interrupted(w.Source, tr, func() bool { return lab.CountLines(w.Source.Log, `"committed"`) > committed }) {
 					hit = true
 					look(p)
 					w.Publish()
 					w.Equal(w.c.within())
-					w.onceMore(before)
+					w.publishes()
+					w.onceMore(before + 1)
 					w.do(w.Source.Stop())
 					continue
 				}
@@ -247,6 +252,9 @@ func (w *World) applied() {
 		if err == nil && (pending != nil || s.Position.Generation != head) {
 			err = fmt.Errorf("the journal is at %d, the head at %d", s.Position.Generation, head)
 		}
+		if _, fresh := os.Lstat(filepath.Join(w.Target.Dir, ".confsyncd", "fresh")); err == nil && fresh == nil {
+			err = errors.New("the switch of the tree is yet to be made durable")
+		}
 		return err
 	})
 	w.do(err)
@@ -265,6 +273,20 @@ func (w *World) publishes() {
 	})
 	w.do(err)
 	w.Equal(w.c.within())
+}
+
+// busy waits until the publisher knows of a hold file: one that comes and goes while it
+// scans it does not see, so that a changeset becomes two.
+func (w *World) busy() {
+	w.Helper()
+	_, err := lab.Eventually(w.c.within(), func() error {
+		s := w.Source.Status(w.T)
+		if len(s.Sources) != 1 || s.Sources[0].State != "busy" {
+			return fmt.Errorf("not busy: %+v", s.Sources)
+		}
+		return nil
+	})
+	w.do(err)
 }
 
 // onceMore looks that exactly one generation was made of a changeset.

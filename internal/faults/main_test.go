@@ -20,6 +20,7 @@ var (
 	documentFlag = flag.String("document", "", "where to write what was seen, in Markdown")
 
 	program string   // path of the confsyncd that is tried
+	scratch string   // a directory that goes when all has ended
 	results *Results // of all cases
 )
 
@@ -45,6 +46,7 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // It is temporary.
+	scratch = dir
 	if program, err = filepath.Abs(*programFlag); *programFlag == "" {
 		program = filepath.Join(dir, "confsyncd")
 		var out []byte

@@ -117,12 +117,12 @@ func vim(w *World, file, line string) {
 		"-c", "call append(0, '"+line+"')", "-c", "preserve", "-c", "sleep 100m", "-c", "wq", file)
 }
 
-// Files in /tmp have no backups, unless the predicate says so.
+// Files in /tmp have no backups by default.
 func emacs(w *World, file, line string) {
 	w.Helper()
 	copying := []string{"nil", "t"}[w.number%2]
 	w.run("emacs", "--batch", "-Q", file, "--eval",
-		"(progn (setq create-lockfiles t make-backup-files t backup-enable-predicate (lambda (_) t) backup-by-copying "+copying+") (auto-save-mode 1)"+
+		"(progn (setq create-lockfiles t make-backup-files t backup-inhibited nil backup-by-copying "+copying+") (auto-save-mode 1)"+
 			" (goto-char (point-min)) (insert \""+line+"\\n\") (do-auto-save t) (sleep-for 0.1) (save-buffer))")
 }
 

@@ -149,6 +149,7 @@ func tryFullRepair(w *World) {
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {
 		w.shows("no space left on device")
+		lab.Sleep(w.Context(), time.Second)
 	}
 	free()
 	w.Healed()

@@ -44,6 +44,8 @@ type World struct {
 	// target: their changes are neither drift that is left nor files that went missing.
 	Strange bool
 
+	standbys []*lab.Host // more publishers of the source
+
 	c         Case
 	result    *Result
 	reader    *lab.Reader
@@ -61,7 +63,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	o := lab.ClusterOptions{
-		Program: c.Setup.server(), Members: c.Setup.Members,
+		Program: c.Setup.server(), Members: c.Setup.Members, Parted: c.Setup.Parted,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	}
@@ -89,6 +91,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
+			w.stopReading() // A step that failed may have ended the test before.
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
 		}
 	})
@@ -225,7 +228,7 @@ func (w *World) Start() {
 	w.Helper()
 	w.Publish()
 	w.Agent()
-	w.Equal(20 * time.Second)
+	w.Equal(w.c.within())
 	w.Measure()
 	w.Read()
 }

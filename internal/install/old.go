@@ -135,6 +135,9 @@ func (t *Target) findOlds() error {
 		if o.since, err = time.Parse(keptTime, rest); err != nil {
 			continue // Not ours.
 		}
+		if now := t.now(); o.since.After(now) {
+			o.since = now // The clock was set back since; it would stay until then.
+		}
 		if isOld {
 			if o.managed, o.journal, err = t.managedIn(name); err != nil {
 				return err

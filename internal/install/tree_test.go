@@ -692,3 +692,23 @@ func TestTree_readOnlyDirectories(t *testing.T) {
 		t.Errorf("the sibling holds %q", got)
 	}
 }
+
+func TestTidy_ofWhatWasSwitchedOutInTheFuture(t *testing.T) {
+	dir := newDir(t)
+	target := mustOpen(t, optionsIn(Tree, dir))
+	now := time.Now().AddDate(10, 0, 0) // Its clock is wrong.
+	target.now = func() time.Time { return now }
+	for g := uint64(1); g <= 3; g++ {
+		mustApply(t, target, g, files{"a": fmt.Sprintf("644 %d", g), "b": fmt.Sprintf("644 %d", g)})
+	}
+	do(t, target.Close())
+	target = mustOpen(t, optionsIn(Tree, dir))
+	now = time.Now().Add(oldAge)
+	target.now = func() time.Time { return now }
+	if again := target.Tidy(time.Minute); again >= 0 {
+		t.Errorf("again in %v", again)
+	}
+	if got := inSibling(t, dir); !slices.Equal(got, []string{"old", "stage"}) {
+		t.Errorf("the sibling holds %q", got)
+	}
+}

@@ -73,6 +73,11 @@ func JournalGeneration(dir string) (uint64, error) {
 // entry is what a node is in the product's words.
 func (n Node) entry() diff.Entry {
 	e := diff.Entry{Mode: uint32(n.Mode.Perm()), Size: int64(len(n.Content)), Hash: diff.Sum([]byte(n.Content))}
+	for bit, mode := range map[fs.FileMode]uint32{fs.ModeSetuid: 0o4000, fs.ModeSetgid: 0o2000, fs.ModeSticky: 0o1000} {
+		if n.Mode&bit != 0 {
+			e.Mode |= mode
+		}
+	}
 	switch n.Mode.Type() {
 	case fs.ModeDir:
 		return diff.Entry{Kind: diff.Directory, Mode: e.Mode}

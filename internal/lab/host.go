@@ -25,6 +25,7 @@ type Host struct {
 	Through []string
 	Config  string   // its configuration file: an empty one, unless a test writes another
 	Log     string   // of its daemon
+	Env     []string // of its processes, besides what all have
 	Daemon  *Process // nil while none runs
 }
 
@@ -58,7 +59,7 @@ func (h *Host) argv(more ...string) []string {
 func (h *Host) Start(subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
 	argv := h.argv(args...)
-	h.Daemon, err = Start(h.Log, nil, argv[0], argv[1:]...)
+	h.Daemon, err = Start(h.Log, h.Env, argv[0], argv[1:]...)
 	return err
 }
 
@@ -66,7 +67,7 @@ func (h *Host) Start(subcommand string, flags ...string) (err error) {
 func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)
 	argv := h.argv(args...)
-	h.Daemon, err = StartTraced(tr, h.Log, nil, argv[0], argv[1:]...)
+	h.Daemon, err = StartTraced(tr, h.Log, h.Env, argv[0], argv[1:]...)
 	return err
 }
 
@@ -82,6 +83,7 @@ type Ran struct {
 	Out, Err string
 	Code     int
 	User     time.Duration // of the processor, without the kernel's
+	Memory   int64         // the most that it had resident, in bytes, but for its last moments
 }
 
 func (r Ran) String() string { return fmt.Sprintf("exit %d\n%s%s", r.Code, r.Out, r.Err) }
@@ -97,15 +99,37 @@ func (h *Host) Command(t testing.TB, args ...string) Ran {
 	t.Helper()
 	argv := h.argv(args...)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Env = Environment()
+	cmd.Env = append(Environment(), h.Env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended, peaked := make(chan struct{}), make(chan int64, 1)
+	go func() { peaked <- peak(cmd.Process.Pid, ended) }()
+	err := cmd.Wait()
+	close(ended)
+	most := <-peaked
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
 	state := cmd.ProcessState
-	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime()}
+	return Ran{Out: out.String(), Err: errs.String(), Code: state.ExitCode(), User: state.UserTime(), Memory: most}
+}
+
+// peak looks how much memory a process has until it has ended. What wait(2) tells counts
+// what its parent had before the exec.
+func peak(pid int, ended <-chan struct{}) (most int64) {
+	for {
+		if m, err := PeakMemory(pid); err == nil {
+			most = m
+		}
+		select {
+		case <-ended:
+			return most
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
 }
 
 // Must runs push or pull, which must succeed.
@@ -144,6 +168,17 @@ func (h *Host) Status(t testing.TB) Status {
 	r := h.Command(t, "status", "--tenant", h.Tenant, "-o", "json")
 	var s Status
 	if err := json.Unmarshal([]byte(r.Out), &s); err != nil || len(s.Tenants) != 1 {
+		t.Fatalf("confsyncd status: %v: %v", err, r)
+	}
+	return s
+}
+
+// Report asks "confsyncd status" about the host's directory, whatever becomes of the rest.
+func (h *Host) Report(t testing.TB) Status {
+	t.Helper()
+	var s Status
+	r := h.Command(t, "status", "-o", "json")
+	if err := json.Unmarshal([]byte(r.Out), &s); err != nil {
 		t.Fatalf("confsyncd status: %v: %v", err, r)
 	}
 	return s

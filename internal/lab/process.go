@@ -138,6 +138,21 @@ func (p *Process) Over() bool {
 	}
 }
 
+// PeakMemory is the most that a process had resident, in bytes (proc_pid_status(5)).
+func PeakMemory(pid int) (int64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("there is no VmHWM")
+}
+
 // CountLines counts the lines of a log that have all the words.
 func CountLines(log string, words ...string) (n int) {
 	b, _ := os.ReadFile(log) // What is not there has no lines.

@@ -187,6 +187,14 @@ func (w *Writer) Put(p string) error {
 	return w.Write(p, mode, filling)
 }
 
+// Add makes a file, or replaces it atomically, with a content that tells no number: the
+// Ledger allows it there.
+func (w *Writer) Add(p string, mode fs.FileMode, content string) error {
+	w.Ledger.Allow(p, uint32(mode.Perm()), content)
+	w.Model[p] = Node{Mode: mode, Content: content}
+	return w.place(p, uint32(mode.Perm()), content)
+}
+
 // PutFile is Put that never makes a symlink.
 func (w *Writer) PutFile(p string) error { return w.Write(p, w.fileMode(), 100+w.rng.IntN(4000)) }
 
@@ -274,6 +282,16 @@ func (w *Writer) ChmodTo(p string, mode fs.FileMode) error {
 	n.Mode = n.Mode.Type() | mode
 	w.Model[p] = n
 	return os.Chmod(w.Name(p), mode)
+}
+
+// AllowMode notes that a path is about to get a mode that no Edit gives it.
+func (w *Writer) AllowMode(p string, mode fs.FileMode) {
+	n := w.Model[p]
+	n.Mode = mode
+	w.Model[p] = n
+	if !mode.IsDir() {
+		w.Ledger.Mode(w.numbers[p], uint32(mode.Perm()))
+	}
 }
 
 // Remove removes a file, or a directory with all in it, piece by piece.

@@ -49,7 +49,7 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 			}
 		case store.Temporary(err):
 		default:
-			return nil, err
+			return nil, p.options.Store.Advised(err)
 		}
 		if waitErr := pace.Wait(ctx); waitErr != nil {
 			return nil, err

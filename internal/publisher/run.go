@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/scan"
@@ -281,6 +282,9 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
 		return heldWait(held) // else either side must change
+	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
+		d.diary.state("holding", d.options.Store.Advised(err).Error())
+		return d.lookAgain(ctx)
 	case errors.Is(err, store.ErrLostRace):
 		if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
 			d.view = view
@@ -289,7 +293,12 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	}
 	d.troubles.Failed(err)
 	d.diary.state("waiting", err.Error())
-	if view, viewErr := d.options.Store.View(ctx); viewErr == nil {
+	return d.lookAgain(ctx)
+}
+
+// lookAgain reads the head anew, and returns when to try again.
+func (d *daemon) lookAgain(ctx context.Context) time.Duration {
+	if view, err := d.options.Store.View(ctx); err == nil {
 		d.view = view
 	}
 	return d.retrying.Next()

@@ -115,7 +115,12 @@ func (p *Publisher) foundOn(head *store.Head) standing {
 func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) (standing, error) {
 	head := view.Head
 	equal := head.Digest == tree.Digest()
-	if !equal {
+	if equal {
+		// Else what is committed on top of it could be followed by nobody.
+		if err := p.options.Store.Leads(ctx, view); err != nil {
+			return standing{}, err
+		}
+	} else {
 		have := p.memory.have()
 		if have.Position.Tenant != head.Position.Tenant {
 			have = store.Have{}

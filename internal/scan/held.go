@@ -30,6 +30,9 @@ const (
 	SymlinkRefused
 	// Remounted: a directory that had entries lost its mount, or was mounted over.
 	Remounted
+	// Saving: a file that was just renamed to a name that is ignored, as editors do before
+	// they write it anew.
+	Saving
 )
 
 var reasons = [...]struct{ name, remedy string }{ //nolint:gochecknoglobals // A constant table.
@@ -42,6 +45,7 @@ var reasons = [...]struct{ name, remedy string }{ //nolint:gochecknoglobals // A
 	BadPath:        {"a path that no target may hold", "rename it, or ignore it"},
 	SymlinkRefused: {"a symlink, which the configuration refuses", `replace it by a file, ignore it, or set symlinks = "preserve"`},
 	Remounted:      {"its mount came or went", "mount it as it was; or restart the publisher, if what it shows now is meant"},
+	Saving:         {"moved aside just now", "it is published once it is written anew; if it is not, it counts as deleted after 2 s"},
 }
 
 func (r Reason) known() bool { return r > 0 && int(r) < len(reasons) }
@@ -64,7 +68,9 @@ func (r Reason) Remedy() string {
 
 // Temporary reports whether the hold is expected to end by itself, without an event
 // that a watcher would see: scan again soon.
-func (r Reason) Temporary() bool { return r == Writing || r == Unsettled || r == Vanishing }
+func (r Reason) Temporary() bool {
+	return r == Writing || r == Unsettled || r == Vanishing || r == Saving
+}
 
 // Held is a path that stands in the tree as it was committed, or is absent as there.
 type Held struct {

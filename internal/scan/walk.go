@@ -69,6 +69,11 @@ type listing struct {
 	subs     map[string]*directory
 }
 
+// has reports whether the name that was looked at last was added.
+func (l *listing) has(name string) bool {
+	return len(l.children) > 0 && l.children[len(l.children)-1].Name == name
+}
+
 func (l *listing) addDir(child diff.Child, d *directory) {
 	l.children = append(l.children, child)
 	l.keep(child.Name, d)
@@ -177,6 +182,8 @@ func (w *walk) look(in here, want *dirty) error {
 	if err != nil {
 		return err
 	}
+	saving := w.saving(in, names)
+	names = merge(names, saving)
 	next := listing{
 		children: make([]diff.Child, 0, len(names)),
 		files:    make([]record, 0, len(names)),
@@ -187,6 +194,11 @@ func (w *walk) look(in here, want *dirty) error {
 		}
 		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
+		if _, is := slices.BinarySearch(saving, name); is && err == nil && !next.has(name) {
+			rec, _ := in.known.record(name)
+			next.files = append(next.files, rec) // Its inode tells it apart the next time too.
+			err = &obstacle{reason: Saving}
+		}
 		var o *obstacle
 		if errors.As(err, &o) {
 			w.hold(&next, in, name, o)

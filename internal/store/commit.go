@@ -383,6 +383,22 @@ func (s *Store) Holds(ctx context.Context, view View, p diff.Position) (bool, er
 	return !ok || at == p, err
 }
 
+// Leads returns an error that wraps ErrDamaged unless the head's record is there and is
+// the commit that the head names.
+func (s *Store) Leads(ctx context.Context, view View) error {
+	at, ok, err := s.positionAt(ctx, view.Head.Position.Generation, view.revision)
+	switch {
+	case err != nil:
+		return fmt.Errorf("record of generation %d: %w", view.Head.Position.Generation, err)
+	case !ok:
+		return fmt.Errorf("%w: there is no record of generation %d, which the head names", ErrDamaged, view.Head.Position.Generation)
+	case at != view.Head.Position:
+		return fmt.Errorf("%w: the record of generation %d is commit %v of generation %d, the head names %v",
+			ErrDamaged, view.Head.Position.Generation, at.Commit, at.Generation, view.Head.Position.Commit)
+	}
+	return nil
+}
+
 // Record reads one generation's record as it was at the view, without the parts of
 // its list. It returns an error that wraps ErrGone if there is none.
 func (s *Store) Record(ctx context.Context, view View, generation uint64) (*codec.Record, int, error) {

@@ -349,3 +349,18 @@ func (f *fixture) commitChanges(base *store.Head, changes ...codec.Change) *stor
 	f.tree = tree
 	return head
 }
+
+func TestAdvised(t *testing.T) {
+	d := newDamagedEtcd(t)
+	d.put(logKey(2), []byte("garbage"))
+	err := d.store.WithHead(t.Context(), func(v store.View) error {
+		_, err := d.store.Resolve(t.Context(), store.Have{}, v)
+		return err
+	})
+	if !errors.Is(err, store.ErrDamaged) || !bytes.Contains([]byte(err.Error()), []byte("delete its key "+headKey)) {
+		t.Errorf("damage: %v", err)
+	}
+	if err := d.store.Advised(store.ErrNoHead); !errors.Is(err, store.ErrNoHead) || err.Error() != store.ErrNoHead.Error() {
+		t.Errorf("what is none: %v", err)
+	}
+}
