@@ -121,7 +121,8 @@ func (w *World) full(disk string, fill func(string) func()) {
 		w.Edit(5)
 		if i > 0 {
 			w.Restart()
-			w.Edit(5)
+			fill(disk) // Old trees that were removed have made room.
+			w.Mixed()
 			w.shows("no space left on device", "make room")
 		}
 		free()
