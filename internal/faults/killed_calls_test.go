@@ -24,12 +24,14 @@ func killedCallsCases() []Case {
 			Name: "pull at every call",
 			How: "SIGKILL by ptrace before the n-th call that opens for writing, changes, locks or syncs a file of the target, n = 1, 2, … until a pull " +
 				"ends unkilled; a small changeset of all kinds, there and back; another pull makes all equal and leaves nothing over",
+			Slow:  true,
 			Setup: mixed,
 			Try:   func(w *World) { w.killPulls(w.targetCalls(), false) },
 		},
 		{
 			Name:  "first pull at every call",
 			How:   "as pull at every call, each time into a new target",
+			Slow:  true,
 			Setup: mixed,
 			Try:   (*World).killFirstPulls,
 		},
@@ -44,6 +46,7 @@ func killedCallsCases() []Case {
 		{
 			Name:  "agent at every fourth call",
 			How:   "as pull at every call, but of the daemon from the edit on, n = 1, 5, …; the next daemon makes all equal",
+			Slow:  true,
 			Setup: mixed,
 			Try: func(w *World) {
 				w.interruptAgents(syscall.SIGKILL, 4, func(*lab.Process) { w.Honest() })
@@ -54,6 +57,7 @@ func killedCallsCases() []Case {
 			How: "SIGKILL by ptrace before the n-th call that opens for writing, changes, locks or syncs a file of the publisher's memory, then before the n-th write " +
 				"to etcd, n = 1, 2, … until a push ends unkilled; another push commits, or says that all is committed: one generation for each changeset",
 			Modes: []string{"files"},
+			Slow:  true,
 			Setup: mixed,
 			Try:   (*World).killPushes,
 		},
