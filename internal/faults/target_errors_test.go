@@ -138,8 +138,8 @@ func (w *World) fails(c failingCall) {
 		if when == "1+" {
 			time.Sleep(100 * time.Millisecond) // So that the one path is a generation.
 		}
-		w.Mixed()
 		w.Replace(12)
+		w.Mixed() // Last, so that none of its kinds is replaced before it arrives.
 		if c.name == "read" {
 			w.do(w.Target.Daemon.Cmd.Process.Signal(unix.SIGUSR1)) // All contents are read.
 		}

@@ -175,7 +175,9 @@ func (w *World) own() string {
 }
 
 func trySetuid(w *World) {
-	file := w.Files()[0]
+	files := w.Files()
+	file := files[0]
+	w.strange(file)
 	name := w.Writer.Name(file)
 	bits := fs.ModeSetuid | fs.ModeSetgid
 	n := w.Writer.Model[file]
@@ -195,7 +197,7 @@ func trySetuid(w *World) {
 			return err
 		})
 		w.do(err)
-		w.Edit(3)
+		w.do(errors.Join(w.Writer.PutFile(files[1]), w.Writer.PutFile(files[2])))
 	}
 	w.Healed()
 }

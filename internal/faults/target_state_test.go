@@ -83,7 +83,7 @@ func stateCases() []Case {
 				w.Healed()
 				w.Converge()
 				if w.Mode == "tree" {
-					w.do(os.RemoveAll(w.own()))
+					w.remove(w.own())
 					w.Mixed()
 					w.Healed()
 				}

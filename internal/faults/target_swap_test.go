@@ -124,22 +124,8 @@ func trySwappedParent(w *World) {
 	if now, err := lab.Stamps(victim); err != nil || len(now) != len(targets)+1 {
 		w.wrong("d", "the directory outside holds %d entries, held %d: %v", len(now)-1, len(targets), err)
 	}
-	// What the user brought back may hold what was managed once, and is not any more: it
-	// is in the way of a whole tree, and the log says to move it away.
-	left, err := os.ReadDir(w.At(dir))
-	for _, e := range left {
-		if _, ok := w.Writer.Model[filepath.Join(dir, e.Name())]; !ok && !e.IsDir() && w.isDir(dir) {
-			w.do(os.RemoveAll(w.At(filepath.Join(dir, e.Name()))))
-		}
-	}
-	if err != nil && !os.IsNotExist(err) {
-		w.do(err)
-	}
+	// What the user brought back may hold what was managed once, or comes to be managed: it
+	// is in the way, and the log says to move it away.
+	w.remove(w.At(dir))
 	w.Healed()
-}
-
-// isDir reports whether a directory, and no symlink to one, is at a path of the target.
-func (w *World) isDir(path string) bool {
-	info, err := os.Lstat(w.At(path))
-	return err == nil && info.IsDir()
 }
