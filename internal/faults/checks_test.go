@@ -52,7 +52,7 @@ func (w *World) stopReading() {
 // dead.
 func (w *World) Honest() {
 	w.Helper()
-	if w.Strange {
+	if w.isStrange() {
 		return
 	}
 	if err := w.honestly(); err != nil {
@@ -62,7 +62,14 @@ func (w *World) Honest() {
 	w.result.checked("b", true)
 }
 
-func (w *World) honestly() error { return lab.Honest(w.Target.Dir, w.reader.Skip) }
+func (w *World) honestly() error {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	if w.strange {
+		return nil
+	}
+	return w.reader.Honest()
+}
 
 // acknowledged looks for every commit that the publisher logged in etcd's history.
 func (w *World) acknowledged() {
@@ -129,7 +136,7 @@ func (w *World) tidy() {
 // leftovers tells what an agent at rest should not have in its own directory. Kept files
 // are what a case that lets others change the target expects.
 func (w *World) leftovers() error {
-	if w.Strange {
+	if w.isStrange() {
 		return nil
 	}
 	return lab.Leftovers(w.Target.Dir)

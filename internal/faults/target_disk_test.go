@@ -141,7 +141,7 @@ func tryFullRepair(w *World) {
 			files = append(files, p)
 		}
 	}
-	w.strange(files[0])
+	w.touches(files[0])
 	w.FillUp(disk)
 	w.do(os.Remove(w.At(files[0])))
 	free := w.FillUp(disk)

@@ -75,7 +75,7 @@ func (w *World) traffic() {
 		w.Converge()
 	}
 	file := w.Files()[0]
-	w.strange(file)
+	w.touches(file)
 	w.do(os.WriteFile(w.At(file), []byte("edited\n"), 0o600))
 	w.Healed()
 	w.Converge()

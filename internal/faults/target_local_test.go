@@ -25,7 +25,7 @@ func localCases() []Case {
 			How:  "on the host: a file replaced, one deleted, one made a directory, one a symlink, a directory made a file, modes changed",
 			Try: func(w *World) {
 				w.stopReading()
-				w.Strange = true
+				w.BeStrange()
 				for range 3 {
 					w.InStep()
 					w.meddle(w.Files(), 12)
@@ -40,7 +40,7 @@ func localCases() []Case {
 			Name: "the same under load", How: "the same while generations that replace and add files arrive all the time",
 			Try: func(w *World) {
 				w.stopReading()
-				w.Strange = true
+				w.BeStrange()
 				files := w.Files() // What arrives only later is nobody's yet.
 				for range 8 {
 					// None deletes: what others make anew at a path that has just gone is theirs.
@@ -94,7 +94,7 @@ func localCases() []Case {
 				dir := "foreign"
 				w.Batch(func() { w.do(errors.Join(w.Writer.Mkdirs(dir), w.Writer.Put(dir+"/ours"))) })
 				w.InStep()
-				w.reader.Skip = func(p string) bool { return p == dir+"/theirs" }
+				w.reader.Skip(func(p string) bool { return p == dir+"/theirs" })
 				w.do(os.WriteFile(w.At(dir+"/theirs"), []byte("not ours\n"), 0o600))
 				before, err := lab.Stamps(w.At(dir))
 				w.do(err)
@@ -177,7 +177,7 @@ func (w *World) own() string {
 func trySetuid(w *World) {
 	files := w.Files()
 	file := files[0]
-	w.strange(file)
+	w.touches(file)
 	name := w.Writer.Name(file)
 	bits := fs.ModeSetuid | fs.ModeSetgid
 	n := w.Writer.Model[file]
@@ -320,7 +320,7 @@ func tryImmutableDirectory(w *World) {
 func tryImmutableDrift(w *World) {
 	files := w.Files()
 	file := files[0]
-	w.strange(file)
+	w.touches(file)
 	w.do(os.WriteFile(w.At(file), []byte("edited and fixed\n"), 0o644))
 	w.Command("chattr", "+i", w.At(file))
 	w.Cleanup(func() { _ = unfix(w.Target.Dir) })

@@ -43,7 +43,7 @@ func movedCases() []Case {
 				w.Mixed()
 				w.Healed()
 				w.Converge()
-				w.Strange = true // A half-made target may have been moved away in between.
+				w.BeStrange() // A half-made target may have been moved away in between.
 				w.reader = &lab.Reader{Dir: w.Target.Dir, Ledger: w.Writer.Ledger}
 				w.Read()
 			},
@@ -70,7 +70,7 @@ func movedCases() []Case {
 			Name: "removed", How: "rm -rf of the target of a running agent, again and again; one time it is made anew at once",
 			Try: func(w *World) {
 				w.stopReading()
-				w.Strange = true
+				w.BeStrange()
 				for i := range 4 {
 					w.remove(w.Target.Dir)
 					if i%2 == 0 {
@@ -115,7 +115,7 @@ func movedCases() []Case {
 func (w *World) copied(command string, args ...string) {
 	w.Helper()
 	w.stopReading()
-	w.Strange = true // A copy may be of the midst of an apply.
+	w.BeStrange() // A copy may be of the midst of an apply.
 	copyTo := func(to string) {
 		w.do(os.MkdirAll(filepath.Dir(to), 0o755))
 		out, err := exec.Command(command, append(args, w.Target.Dir+"/.", to)...).CombinedOutput()
@@ -161,7 +161,7 @@ func (w *World) remove(name string) {
 func (w *World) emptied(keep bool) {
 	w.Helper()
 	w.stopReading()
-	w.Strange = true
+	w.BeStrange()
 	for i := range 3 {
 		if i > 0 {
 			w.Mixed()

@@ -41,7 +41,7 @@ func otherCases() []Case {
 			How: "a tmpfs is mounted on a managed directory; a generation changes what lies in it; it is unmounted",
 			Try: func(w *World) {
 				w.InStep()
-				w.reader.Skip = func(p string) bool { return p == "d1" || strings.HasPrefix(p, "d1/") } // It is another one meanwhile.
+				w.reader.Skip(func(p string) bool { return p == "d1" || strings.HasPrefix(p, "d1/") }) // It is another one meanwhile.
 				for _, busy := range []bool{false, true} {
 					dir := w.At("d1")
 					w.do(unix.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"))
@@ -76,7 +76,7 @@ func otherCases() []Case {
 			Try: func(w *World) {
 				file := w.Files()[0]
 				over := filepath.Join(w.TempDir(), "over")
-				w.strange(file)
+				w.touches(file)
 				w.do(os.WriteFile(over, []byte("mounted\n"), 0o600))
 				w.do(unix.Mount(over, w.At(file), "", unix.MS_BIND, ""))
 				w.Cleanup(func() { _ = unix.Unmount(w.At(file), unix.MNT_DETACH) })
@@ -164,7 +164,7 @@ func tryTwoTargets(w *World) {
 
 func tryNested(w *World) {
 	for _, dir := range []string{w.At("d1"), w.At("d1/own")} {
-		w.reader.Skip = func(p string) bool { return p == "d1/own" }
+		w.reader.Skip(func(p string) bool { return p == "d1/own" })
 		made := os.Mkdir(dir, 0o755) == nil
 		other := w.twin(dir)
 		r := other.Run(w.T, "pull", "--mode", w.Mode)
@@ -204,7 +204,7 @@ func tryNestedLater(w *World) {
 	for _, p := range []string{"d0", "d1", "d2", "d3", "d4", "d5", "d6"} {
 		w.do(os.RemoveAll(filepath.Join(inner.Dir, p)))
 	}
-	w.Strange = true
+	w.BeStrange()
 	w.do(os.RemoveAll(filepath.Join(inner.Dir, ".confsyncd")))
 	w.Healed()
 	w.Converge()

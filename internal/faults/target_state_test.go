@@ -77,7 +77,7 @@ func stateCases() []Case {
 		{
 			Name: "own directories deleted", How: "rm -rf of .confsyncd/stage, and in tree mode of the sibling, while the agent runs",
 			Try: func(w *World) {
-				w.Strange = true
+				w.BeStrange()
 				w.do(os.RemoveAll(filepath.Join(w.own(), "stage")))
 				w.Mixed()
 				w.Healed()
@@ -143,7 +143,7 @@ func tryJournalLost(w *World) {
 		w.wrong("d", "something was written while an operator is waited for: %v", err)
 	}
 	w.do(w.Target.Stop())
-	w.Strange = true // What was replaced is kept.
+	w.BeStrange() // What was replaced is kept.
 	w.mustPull("--existing", "replace")
 	w.mustKeep(1)
 	w.Agent()
@@ -257,7 +257,7 @@ func (w *World) instead(put func(own string) error) {
 }
 
 func tryForeignStage(w *World) {
-	w.Strange = true
+	w.BeStrange()
 	stage := filepath.Join(w.own(), "stage")
 	litter := func() {
 		for i := range 6 {

@@ -86,7 +86,7 @@ func trySwappedParent(w *World) {
 		w.do(os.Chmod(at, 0o755)) // nobody must be able to get there.
 	}
 	w.bystander = w.bystanders()
-	w.strange(filepath.Dir(dir))
+	w.touches(filepath.Dir(dir))
 	swapper := exec.Command("/proc/self/exe")
 	swapper.Env = append(os.Environ(), swapVar+"="+w.At(dir)+":"+link)
 	swapper.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}, Pdeathsig: syscall.SIGKILL}

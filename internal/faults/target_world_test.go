@@ -188,18 +188,18 @@ func (w *World) Restart() {
 	w.Count("kills", 1)
 }
 
-// strange lets others change what keep names: what they write is drift that is put right,
+// touches lets others change what keep names: what they write is drift that is put right,
 // and is kept.
-func (w *World) strange(touched ...string) {
-	w.Strange = true
-	w.reader.Skip = func(path string) bool {
+func (w *World) touches(touched ...string) {
+	w.BeStrange()
+	w.reader.Skip(func(path string) bool {
 		for _, t := range touched {
 			if path == t || strings.HasPrefix(path, t+"/") {
 				return true
 			}
 		}
 		return false
-	}
+	})
 }
 
 // injection makes system calls of a running process fail, by strace(1).

@@ -139,8 +139,8 @@ func (w *World) jumping() {
 func (w *World) future() {
 	_, agent := w.clocks()
 	w.Start()
-	w.Strange = true // Others edit the target: what they wrote is kept.
-	w.reader.Skip = func(path string) bool { return path == "top.conf" }
+	w.BeStrange() // Others edit the target: what they wrote is kept.
+	w.reader.Skip(func(path string) bool { return path == "top.conf" })
 	w.top()
 	for _, off := range []time.Duration{tenYears, -tenYears} {
 		agent.Set(off)

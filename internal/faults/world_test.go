@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,11 +41,11 @@ type World struct {
 	Want func() (lab.Tree, error)
 	// Rewound is set by a case that takes commits away from etcd.
 	Rewound bool
-	// Strange is set, before the target is read, by a case that lets others change the
-	// target: their changes are neither drift that is left nor files that went missing.
-	Strange bool
 
 	standbys []*lab.Host // more publishers of the source
+
+	looking sync.Mutex // guards strange, and is held while the journal is compared with the disk
+	strange bool       // others change the target: see BeStrange
 
 	c         Case
 	result    *Result
@@ -244,8 +245,10 @@ func (w *World) Read() {
 	go func() {
 		defer close(w.honest)
 		var err error
-		for err == nil && lab.Sleep(ctx, 5*time.Millisecond) && !w.Strange {
+		for took := time.Duration(0); err == nil && lab.Sleep(ctx, max(5*time.Millisecond, 3*took)); {
+			begin := time.Now()
 			err = w.honestly()
+			took = time.Since(begin)
 		}
 		w.honest <- err
 	}()
@@ -319,6 +322,20 @@ func (w *World) differ() error {
 		return err
 	}
 	return lab.Differ(want, got)
+}
+
+// BeStrange is called before others change the target: from then on their changes are
+// neither drift that is left nor files that went missing.
+func (w *World) BeStrange() {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	w.strange = true
+}
+
+func (w *World) isStrange() bool {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	return w.strange
 }
 
 // Healed marks the moment from which on nothing is in the way.

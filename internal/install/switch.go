@@ -247,12 +247,14 @@ func (s *switcher) try(i int, st *step) error {
 		err = s.rename(i, dir, name, 0)
 	case swap:
 		err = s.rename(i, dir, name, unix.RENAME_EXCHANGE)
-		switch {
-		case err == nil:
+		if errors.Is(err, unix.EXDEV) && now.kind == diff.Directory && !mounted(dir, name) {
+			if err = s.renew(i, dir, name, st); err == nil {
+				err = s.rename(i, dir, name, unix.RENAME_EXCHANGE)
+			}
+		}
+		if err == nil {
 			s.at.close() // It may stand in what has just been taken out.
 			err = s.takeOut(i, st)
-		case errors.Is(err, unix.EXDEV) && now.kind == diff.Directory && !mounted(dir, name):
-			err = s.removeAndRename(i, dir, name)
 		}
 	case remove:
 		err = unix.Unlinkat(dir, name, 0)
@@ -265,15 +267,24 @@ func (s *switcher) try(i int, st *step) error {
 	return settled(st, err)
 }
 
-// removeAndRename puts what is staged in the place of an empty directory of an overlayfs's
-// lower layer, which cannot be renamed (EXDEV, see overlayfs's redirect_dir).
-//
-// RACE: nothing stands there in between; a crash is rolled forward.
-func (s *switcher) removeAndRename(i, dir int, name string) error {
-	if err := unix.Unlinkat(dir, name, unix.AT_REMOVEDIR); err != nil {
+// renew puts a new directory in the place of an empty one of an overlayfs's lower layer, which
+// can be replaced but not exchanged (EXDEV, see overlayfs's redirect_dir).
+func (s *switcher) renew(i, dir int, name string, st *step) error {
+	fresh := stagedName(i) + "-renewed"
+	if err := unix.Mkdirat(s.stage, fresh, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
 		return err
 	}
-	return s.rename(i, dir, name, unix.RENAME_NOREPLACE)
+	err := unix.Fchownat(s.stage, fresh, st.found.uid, st.found.gid, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		err = unix.Fchmodat(s.stage, fresh, st.found.mode, 0)
+	}
+	if err == nil {
+		err = uninterrupted(func() error { return unix.Renameat(s.stage, fresh, dir, name) })
+	}
+	if err == nil {
+		st.found, err = lstat(dir, name)
+	}
+	return err
 }
 
 func (s *switcher) rename(i, dir int, name string, flags uint) error {
