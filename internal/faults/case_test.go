@@ -46,6 +46,9 @@ type Setup struct {
 
 // Needs are what a case cannot do without.
 type Needs struct {
+	// Work says what has to be written before it can be tried, and what stands for it
+	// meanwhile: the document lists it as not tried.
+	Work     string
 	Root     bool
 	Mounts   bool     // may mount, seen by itself alone; that takes root
 	Programs []string // with the Debian package after a colon, if it has another name
@@ -53,6 +56,9 @@ type Needs struct {
 
 // missing tells what is not there, "" if all is.
 func (n Needs) missing() string {
+	if n.Work != "" {
+		return n.Work
+	}
 	if n.Root && os.Getuid() != 0 {
 		return "needs root"
 	}

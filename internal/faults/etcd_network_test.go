@@ -165,6 +165,11 @@ func badLinkCases() []Case {
 	unguarded := Setup{Publish: []string{"--max-delete", "100%"}}
 	return []Case{
 		{
+			Name: "packets lost", Modes: []string{"files"},
+			How:   "packets of a connection dropped at random by the kernel",
+			Needs: Needs{Work: "not written: it takes a network namespace with nftables; connections reset at random, and links that come and go, stand for it"},
+		},
+		{
 			Name:  "slow link",
 			How:   "a proxy lets 2 KiB through every 5 ms, each way, of every connection: 400 KB/s; small edits, and a changeset of 1.5 MB, must arrive while it does",
 			Modes: []string{"files"},
