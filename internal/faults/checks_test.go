@@ -84,7 +84,16 @@ func (w *World) acknowledged() {
 		w.do(json.Unmarshal([]byte(line), &c))
 		commits[c.Generation] = c.Commit
 	}
-	logged, err := os.ReadFile(w.Source.Log)
+	for _, h := range append(w.standbys, w.Source) {
+		w.loggedIn(h, commits)
+	}
+	w.result.checked("c", true)
+}
+
+// loggedIn compares what a publisher logged as committed with what etcd has.
+func (w *World) loggedIn(h *lab.Host, commits map[uint64]string) {
+	w.Helper()
+	logged, err := os.ReadFile(h.Log)
 	w.do(err)
 	for line := range strings.Lines(string(logged)) {
 		var c struct {
@@ -99,7 +108,6 @@ func (w *World) acknowledged() {
 			w.wrong("c", "generation %d was logged as committed (%s), etcd has %q there", c.Generation, c.Commit, got)
 		}
 	}
-	w.result.checked("c", true)
 }
 
 // tidy looks for what was left over, and for what was touched outside.

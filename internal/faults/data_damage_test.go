@@ -69,7 +69,7 @@ func values() []value {
 		{"a record", 0, 0, func(h *hand) string { return logKey(h.head().Position.Generation) }},
 		{"a keyframe", 0, 0, func(h *hand) string { return packKey(h.head().Keyframe.Pack) }},
 		{"a pack", 0, 0, func(h *hand) string { return packKey(keyframe(h).List.Packs[0]) }},
-		{"a part of a list", 3000, time.Minute, func(h *hand) string { return packKey(keyframe(h).List.Parts[0]) }},
+		{"a part of a list", 4500, 2 * time.Minute, func(h *hand) string { return packKey(h.record(h.head().Founding).List.Parts[0]) }},
 	}
 }
 
@@ -91,11 +91,12 @@ func damageCases() []Case {
 	return cases
 }
 
-// keyframed edits until there is a keyframe, and a few records above it.
+// keyframed edits until there is a keyframe, and a few records above it. Of a large source
+// the founding serves as one for long.
 func (w *World) keyframed() *hand {
 	w.Helper()
 	h := w.hand()
-	for h.head().Keyframe.IsZero() {
+	for w.c.Setup.Files == 0 && h.head().Keyframe.IsZero() {
 		at := h.head().Position.Generation
 		w.Replace(60)
 		_, err := lab.Eventually(w.c.within(), func() error {

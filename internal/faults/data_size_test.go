@@ -61,7 +61,12 @@ func (w *World) many() {
 			}
 			w.do(w.Writer.Mkdirs(dir))
 			for f := range each {
-				w.do(w.Writer.Add(fmt.Sprintf("%s/f%03d", dir, f), 0o644, fmt.Sprintf("%s %s %d %d\n%s\n", lab.Secret, what, d, f, strings.Repeat("x = y\n", f%30))))
+				path := fmt.Sprintf("%s/f%03d", dir, f)
+				// ext4 writes a file out when it is renamed over another (auto_da_alloc).
+				if err := os.Remove(w.Writer.Name(path)); !errors.Is(err, fs.ErrNotExist) {
+					w.do(err)
+				}
+				w.do(w.Writer.Add(path, 0o644, fmt.Sprintf("%s %s %d %d\n%s\n", lab.Secret, what, d, f, strings.Repeat("x = y\n", f%30))))
 			}
 		}
 		begin := time.Now()

@@ -65,18 +65,6 @@ func (h *hand) put(values map[string][]byte) {
 	h.do(err)
 }
 
-// keys are those that begin with the prefix, in order.
-func (h *hand) keys(prefix string) []string {
-	h.Helper()
-	resp, err := h.etcd.Get(h.Context(), pub(tenant)+prefix, clientv3.WithPrefix(), clientv3.WithKeysOnly())
-	h.do(err)
-	var all []string
-	for _, kv := range resp.Kvs {
-		all = append(all, strings.TrimPrefix(string(kv.Key), pub(tenant)))
-	}
-	return all
-}
-
 // right notes that all is right now: restore puts it back.
 func (h *hand) right() {
 	h.Helper()

@@ -121,8 +121,9 @@ func (w *World) full(disk string, fill func(string) func()) {
 		w.Edit(5)
 		if i > 0 {
 			w.Restart()
-			w.Edit(5)
-			w.StatusSays("no space left on device", "make room")
+			fill(disk) // Old trees that were removed have made room.
+			w.Mixed()
+			w.shows("no space left on device", "make room")
 		}
 		free()
 		w.Healed()
@@ -141,13 +142,14 @@ func tryFullRepair(w *World) {
 		}
 	}
 	w.strange(files[0])
-	free := w.FillUp(disk)
+	w.FillUp(disk)
 	w.do(os.Remove(w.At(files[0])))
-	free = w.FillUp(disk)
+	free := w.FillUp(disk)
 	w.Says(w.Target, "repairing", "no space left on device", "make room")
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {
-		w.StatusSays("no space left on device")
+		w.shows("no space left on device")
+		lab.Sleep(w.Context(), time.Second)
 	}
 	free()
 	w.Healed()

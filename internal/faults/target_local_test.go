@@ -27,7 +27,8 @@ func localCases() []Case {
 				w.stopReading()
 				w.Strange = true
 				for range 3 {
-					w.meddle(12)
+					w.InStep()
+					w.meddle(w.Files(), 12)
 					w.Healed()
 					w.Converge()
 				}
@@ -36,14 +37,17 @@ func localCases() []Case {
 			},
 		},
 		{
-			Name: "the same under load", How: "the same while generations of all kinds arrive all the time",
+			Name: "the same under load", How: "the same while generations that replace and add files arrive all the time",
 			Try: func(w *World) {
 				w.stopReading()
 				w.Strange = true
+				files := w.Files() // What arrives only later is nobody's yet.
 				for range 8 {
-					w.Edit(10)
-					w.meddle(4)
-					w.Mixed()
+					// None deletes: what others make anew at a path that has just gone is theirs.
+					w.Replace(10)
+					w.meddle(files, 4)
+					w.Replace(10)
+					w.do(w.Writer.PutFile(fmt.Sprint("d2/load", w.Writer.Draw(1000))))
 				}
 				w.Healed()
 			},
@@ -69,8 +73,8 @@ func localCases() []Case {
 			Name: "immutable and append-only files", Needs: Needs{Root: true, Programs: []string{"chattr:e2fsprogs"}},
 			How: "chattr +i, then +a, on a file that a generation replaces and on one that it deletes; taken back",
 			Try: func(w *World) {
-				w.immutable("+i", "-i")
-				w.immutable("+a", "-a")
+				w.unchangeable("+i", "-i")
+				w.unchangeable("+a", "-a")
 			},
 		},
 		{
@@ -117,11 +121,9 @@ func localCases() []Case {
 	}
 }
 
-// meddle changes managed paths, each once.
-func (w *World) meddle(times int) {
+// meddle changes some of the managed files.
+func (w *World) meddle(files []string, times int) {
 	w.Helper()
-	w.InStep()
-	files := w.Files()
 	changes := []func(name string) error{
 		func(name string) error { return os.WriteFile(name, []byte("edited in place\n"), 0o644) },
 		os.Remove,
@@ -257,8 +259,8 @@ func (w *World) umask(mask string) {
 	}
 }
 
-// immutable has chattr keep files from being replaced and deleted.
-func (w *World) immutable(set, unset string) {
+// unchangeable has chattr keep files from being replaced and deleted.
+func (w *World) unchangeable(set, unset string) {
 	w.Helper()
 	w.InStep()
 	files := w.Files()
@@ -314,7 +316,8 @@ func tryImmutableDirectory(w *World) {
 }
 
 func tryImmutableDrift(w *World) {
-	file := w.Files()[0]
+	files := w.Files()
+	file := files[0]
 	w.strange(file)
 	w.do(os.WriteFile(w.At(file), []byte("edited and fixed\n"), 0o644))
 	w.Command("chattr", "+i", w.At(file))
@@ -323,9 +326,9 @@ func tryImmutableDrift(w *World) {
 	end := time.Now().Add(35 * time.Second)
 	for time.Now().Before(end) {
 		if w.Mode == "files" {
-			w.Edit(1) // A whole tree that is built leaves the file behind, in the old one.
+			w.do(w.Writer.PutFile(files[5])) // A whole tree that is built leaves the fixed file behind, in the old one.
 		}
-		w.StatusSays(file, "chattr -i -a")
+		w.shows(file, "chattr -i -a")
 		time.Sleep(time.Second)
 	}
 	w.Command("chattr", "-i", w.At(file))

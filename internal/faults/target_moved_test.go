@@ -132,7 +132,7 @@ func (w *World) copied(command string, args ...string) {
 	w.Converge()
 	for i := range 4 {
 		dir := filepath.Join(w.Lab.Dir, fmt.Sprint("prod-other", i), "dir")
-		other := w.another(dir)
+		other := w.twin(dir)
 		other.State = filepath.Join(filepath.Dir(dir), "state")
 		w.Edit(5)
 		w.Mixed()

@@ -57,7 +57,7 @@ func otherCases() []Case {
 					if busy {
 						w.Edit(5)
 						w.Restart()
-						w.StatusSays("another file system is mounted in the target")
+						w.shows("another file system is mounted in the target")
 					}
 					after, err := lab.ReadTree(w.Target.Dir)
 					w.do(err)
@@ -99,8 +99,8 @@ func otherCases() []Case {
 	}
 }
 
-// another is a second agent's host that shares all but the log with the target's.
-func (w *World) another(dir string) *lab.Host {
+// twin is a second agent's host that shares all but the log with the target's.
+func (w *World) twin(dir string) *lab.Host {
 	w.Helper()
 	other := *w.Target
 	other.Dir, other.Daemon, other.Log = dir, nil, filepath.Join(w.Lab.Dir, "log-other")
@@ -113,7 +113,7 @@ func (w *World) another(dir string) *lab.Host {
 }
 
 func tryTwoAgents(w *World) {
-	other := w.another(w.Target.Dir)
+	other := w.twin(w.Target.Dir)
 	w.do(other.Start("agent", w.AgentFlags()...))
 	pid := fmt.Sprint(w.Target.Daemon.Cmd.Process.Pid)
 	w.Says(other, "another agent works on this target", w.Target.Dir, "stop it first", pid)
@@ -136,7 +136,7 @@ func tryTwoAgents(w *World) {
 func tryTwoTargets(w *World) {
 	dir := filepath.Join(w.Lab.Dir, "prod-other", "dir")
 	w.do(os.MkdirAll(dir, 0o755))
-	other := w.another(dir)
+	other := w.twin(dir)
 	w.do(other.Start("agent", w.AgentFlags()...))
 	equal := func() {
 		w.InStep()
@@ -166,7 +166,7 @@ func tryNested(w *World) {
 	for _, dir := range []string{w.At("d1"), w.At("d1/own")} {
 		w.reader.Skip = func(p string) bool { return p == "d1/own" }
 		made := os.Mkdir(dir, 0o755) == nil
-		other := w.another(dir)
+		other := w.twin(dir)
 		r := other.Run(w.T, "pull", "--mode", w.Mode)
 		if r.Code != 5 || !strings.Contains(r.Err, "a target inside another target") || !strings.Contains(r.Err, w.Target.Dir) {
 			w.wrong("f", "a pull inside a target: %v", r)
@@ -186,7 +186,7 @@ func tryNested(w *World) {
 func tryNestedLater(w *World) {
 	w.stopReading()
 	w.do(w.Target.Stop())
-	inner := w.another(w.At("d1"))
+	inner := w.twin(w.At("d1"))
 	aside := w.At(".confsyncd")
 	w.do(os.Rename(aside, aside+".aside")) // What Open looks for.
 	r := inner.Command(w.T, "pull", "--tenant", tenant, "--dir", inner.Dir, "--mode", "files", "--existing", "replace")
@@ -255,7 +255,7 @@ func tryMountPoint(w *World) {
 	w.Cleanup(func() { _ = unix.Unmount(w.Target.Dir, unix.MNT_DETACH) })
 	w.Mixed()
 	w.tells(w.Target.Dir, "is a mount point")
-	w.StatusSays("holding")
+	w.shows("holding")
 	unbind()
 	w.Healed()
 }

@@ -156,7 +156,7 @@ func tryJournalLost(w *World) {
 // upToDate waits until etcd has what the source holds.
 func (w *World) upToDate() {
 	w.Helper()
-	other := w.another(filepath.Join(w.TempDir(), "dir"))
+	other := w.twin(filepath.Join(w.TempDir(), "dir"))
 	other.State = filepath.Join(w.TempDir(), "state")
 	_, err := lab.Eventually(20*time.Second, func() error {
 		if r := other.Run(w.T, "pull"); r.Code != 0 {

@@ -151,8 +151,8 @@ func (w *World) InStep() {
 // At returns where a path lies in the target.
 func (w *World) At(path string) string { return filepath.Join(w.Target.Dir, path) }
 
-// StatusSays waits until "confsyncd status" on the target's host says all the words.
-func (w *World) StatusSays(words ...string) {
+// shows waits until "confsyncd status" on the target's host says all the words.
+func (w *World) shows(words ...string) {
 	w.Helper()
 	var r lab.Ran
 	_, err := lab.Eventually(20*time.Second, func() error {
@@ -175,7 +175,7 @@ func (w *World) StatusSays(words ...string) {
 func (w *World) tells(words ...string) {
 	w.Helper()
 	w.Says(w.Target, words...)
-	w.StatusSays(words...)
+	w.shows(words...)
 }
 
 // Restart kills the agent in whatever it does, compares journal and disk, and starts it

@@ -44,6 +44,8 @@ type World struct {
 	// target: their changes are neither drift that is left nor files that went missing.
 	Strange bool
 
+	standbys []*lab.Host // more publishers of the source
+
 	c         Case
 	result    *Result
 	reader    *lab.Reader
