@@ -26,7 +26,7 @@ func killedCallsCases() []Case {
 				"ends unkilled; a small changeset of all kinds, there and back; another pull makes all equal and leaves nothing over",
 			Slow:  true,
 			Setup: mixed,
-			Try:   func(w *World) { w.killPulls(w.targetCalls(), false) },
+			Try:   func(w *World) { w.killPulls(w.targetCalls(), 1, 0) },
 		},
 		{
 			Name:  "first pull at every call",
@@ -36,12 +36,12 @@ func killedCallsCases() []Case {
 			Try:   (*World).killFirstPulls,
 		},
 		{
-			Name:  "pull while it removes an old tree, at every call",
-			How:   "as pull at every call, only the calls on trees that were switched out; each pull 10 s after the last switch",
+			Name:  "pull while it removes an old tree, at every fourth call",
+			How:   "as pull at every call, only the calls on trees that were switched out, n = 1, 5, …; each pull 10 s after the last switch",
 			Modes: []string{"tree"},
 			Slow:  true,
 			Setup: mixed,
-			Try:   func(w *World) { w.killPulls(w.oldTreeCalls(), true) },
+			Try:   func(w *World) { w.killPulls(w.oldTreeCalls(), 4, oldTreesStay) },
 		},
 		{
 			Name:  "agent at every fourth call",
@@ -101,21 +101,19 @@ func (w *World) sourceCalls() []*lab.Trace {
 	return []*lab.Trace{{Counts: func(c lab.Call) bool { return c.Below(memory) }}, {Counts: lab.Call.Socket}}
 }
 
-// killPulls changes the source, and kills a pull at each call. With late, old trees may go.
-func (w *World) killPulls(tr *lab.Trace, late bool) {
+// killPulls changes the source, waits, and kills a pull at every step-th call.
+func (w *World) killPulls(tr *lab.Trace, step int, wait time.Duration) {
 	w.Helper()
 	m := w.NewMixed()
 	w.Push()
 	w.Pull()
 	w.Read()
-	for n, killed := 1, true; killed; n++ {
+	for n, killed := 1, true; killed; n += step {
 		killed = false
 		for range 2 {
 			m.Turn()
 			w.Push()
-			if late {
-				lab.Sleep(w.Context(), oldTreesStay)
-			}
+			lab.Sleep(w.Context(), wait)
 			killed = w.killAt(w.Target, tr, n, "pull", w.AgentFlags()...) || killed
 			w.Honest()
 			w.Pull()

@@ -26,7 +26,8 @@ func powerCases() []Case {
 		{"ext4 without da_alloc", "ext4", "noauto_da_alloc", "mkfs.ext4:e2fsprogs"},
 		{"XFS", "xfs", "", "mkfs.xfs:xfsprogs"},
 	} {
-		for flag, lost := range map[int]string{1: "data lost", 2: "data and journal lost"} {
+		for i, lost := range []string{"data lost", "data and journal lost"} {
+			flag := i + 1 // As Disk.Cut has it.
 			how := "file system shut down by ioctl 0x8004587d with flag " + fmt.Sprint(flag) + ", then unmounted and mounted again; files are edited all the while; "
 			needs := Needs{Root: true, Programs: []string{fs.program}}
 			all = append(all, Case{
