@@ -34,7 +34,7 @@ race: ## tests with the race detector, but for those of one goroutine or of proc
 fuzz: ## every fuzz target for FUZZTIME (10s) each
 	.ci/fuzz $(FUZZTIME)
 
-# The whole table writes its document; a part of it does not.
+# What a part is tried for replaces its rows in the document.
 faults: bin/etcd bin/etcdctl bin/etcdutl ## every fault of the lab [RUN=group/name], into docs/faults.md
 	.ci/faults '$(RUN)'
 

@@ -281,7 +281,7 @@ func journalState(t targetStatus) targetStatus {
 			t.State, t.Reason = "unknown", "its journal is gone, so nothing there is managed any more; \"confsyncd forget\" takes it off this list"
 		}
 		return t
-	case errors.Is(err, fs.ErrPermission) && t.Since != nil:
+	case errors.Is(err, fs.ErrPermission) && t.Since != nil, err != nil && t.Running && t.Reason != "":
 		t.unread = true
 		return t // what its agent said stands
 	case err != nil:

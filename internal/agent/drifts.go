@@ -16,9 +16,10 @@ const (
 	driftUnrest = 2 * time.Second        // and how long that is waited for
 	busyAgain   = 500 * time.Millisecond // how soon a file that is open for writing is looked at again
 
-	inARow     = time.Minute     // a path that drifts again so soon after a repair is in a fight
-	firstDelay = time.Second     // before the second repair in a row, doubled with each more
-	lastDelay  = 5 * time.Minute // the longest of these delays
+	inARow     = time.Minute      // a path that drifts again so soon after a repair is in a fight
+	firstDelay = time.Second      // before the second repair in a row, doubled with each more
+	lastDelay  = 5 * time.Minute  // the longest of these delays
+	stuckAgain = 10 * time.Second // how soon is tried or looked again, at the latest, where something keeps a path from being put right
 
 	alarmCount = 5                // so many repairs of a path …
 	alarmSpan  = 10 * time.Minute // … within this time raise an alarm, which ends after as long a quiet
@@ -106,7 +107,11 @@ func (s *drifts) due(d *drift, now time.Time) (at time.Time, ok bool) {
 		if p.tried.After(from) {
 			from = p.tried
 		}
-		if after := from.Add(s.delay(p.row)); after.After(at) {
+		delay := s.delay(p.row)
+		if d.problem != "" {
+			delay = min(delay, stuckAgain) // That is no fight.
+		}
+		if after := from.Add(delay); after.After(at) {
 			at = after
 		}
 	}
@@ -124,9 +129,8 @@ func (s *drifts) delay(row int) time.Duration {
 	return d
 }
 
-// ready returns, in path order, what is to be put right now, and when there is more to
-// do: never if only something else can change that. What lies below a directory waits
-// for it.
+// ready returns, in path order, what is to be put right now, and when to look again: never
+// if nothing has drifted. What lies below a directory waits for it.
 func (s *drifts) ready(now time.Time) (list []*drift, wait time.Duration) {
 	wait = never
 	waits := map[string]bool{}
@@ -142,7 +146,11 @@ func (s *drifts) ready(now time.Time) (list []*drift, wait time.Duration) {
 			continue
 		}
 		waits[path] = true
-		if until := at.Sub(now); ok && (wait == never || until < wait) {
+		until := at.Sub(now)
+		if !ok {
+			until = stuckAgain // What hides it may be gone, and no event tells that.
+		}
+		if wait == never || until < wait {
 			wait = until
 		}
 	}

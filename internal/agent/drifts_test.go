@@ -139,6 +139,34 @@ func TestDrifts_waitBelowADirectoryThatWaits(t *testing.T) {
 	}
 }
 
+func TestDrifts_tryWhatFailedAgainSoon(t *testing.T) {
+	s := newDrifts(firstDelay)
+	s.update(drifted("a"), start)
+	now := start
+	for range 12 {
+		s.tried("a", "no space left on device", now)
+		_, wait := s.ready(now)
+		if wait <= 0 || wait > stuckAgain {
+			t.Fatalf("waits %v", wait)
+		}
+		now = now.Add(wait)
+		s.update(drifted("a"), now)
+		if got := ready(s, now); !slices.Equal(got, []string{"a"}) {
+			t.Fatalf("ready %q after %v", got, wait)
+		}
+	}
+}
+
+func TestDrifts_lookAgainSoonAtWhatIsHidden(t *testing.T) {
+	s := newDrifts(firstDelay)
+	d := drifted("hidden")
+	d[0].What = install.Mounted
+	s.update(d, start)
+	if _, wait := s.ready(start); wait != stuckAgain {
+		t.Errorf("waits %v", wait)
+	}
+}
+
 func TestDrifts_tryAgainWhenWhatWasInTheWayIsGone(t *testing.T) {
 	s := newDrifts(firstDelay)
 	d := drifted("a")

@@ -159,6 +159,9 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	}
 	a.take(feed)
 	if a.paused() {
+		if a.applier.target == nil {
+			return openAgain
+		}
 		return never // told wakes us
 	}
 	wait, inSync := a.follow(ctx, feed.Err())
@@ -234,11 +237,14 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 	return never, true
 }
 
-// paused reports whether an operator wants nothing to be done.
+// paused reports whether an operator wants nothing to be done, or that cannot be told.
 func (a *Agent) paused() bool {
 	holds, err := a.applier.target.Holds()
 	if err != nil {
 		a.diary.refused(err)
+		if errors.Is(err, install.ErrGone) {
+			a.closeTarget()
+		}
 		return true
 	}
 	if !same(a.holds, holds) {

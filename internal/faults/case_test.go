@@ -33,6 +33,7 @@ type Case struct {
 type Setup struct {
 	Files   int      // that the source begins with; 0: 40
 	Members int      // of etcd; 0: one
+	Parted  bool     // etcd's members reach each other through proxies
 	Version string   // of etcd's servers; empty: that of the -etcd flag
 	Etcd    []string // more flags of etcd's servers
 	Publish []string // more flags of the publisher

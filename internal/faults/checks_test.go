@@ -52,7 +52,7 @@ func (w *World) stopReading() {
 // dead.
 func (w *World) Honest() {
 	w.Helper()
-	if w.Strange {
+	if w.isStrange() {
 		return
 	}
 	if err := w.honestly(); err != nil {
@@ -62,7 +62,14 @@ func (w *World) Honest() {
 	w.result.checked("b", true)
 }
 
-func (w *World) honestly() error { return lab.Honest(w.Target.Dir, w.reader.Skip) }
+func (w *World) honestly() error {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	if w.strange {
+		return nil
+	}
+	return w.reader.Honest()
+}
 
 // acknowledged looks for every commit that the publisher logged in etcd's history.
 func (w *World) acknowledged() {
@@ -84,7 +91,16 @@ func (w *World) acknowledged() {
 		w.do(json.Unmarshal([]byte(line), &c))
 		commits[c.Generation] = c.Commit
 	}
-	logged, err := os.ReadFile(w.Source.Log)
+	for _, h := range append(w.standbys, w.Source) {
+		w.loggedIn(h, commits)
+	}
+	w.result.checked("c", true)
+}
+
+// loggedIn compares what a publisher logged as committed with what etcd has.
+func (w *World) loggedIn(h *lab.Host, commits map[uint64]string) {
+	w.Helper()
+	logged, err := os.ReadFile(h.Log)
 	w.do(err)
 	for line := range strings.Lines(string(logged)) {
 		var c struct {
@@ -99,7 +115,6 @@ func (w *World) acknowledged() {
 			w.wrong("c", "generation %d was logged as committed (%s), etcd has %q there", c.Generation, c.Commit, got)
 		}
 	}
-	w.result.checked("c", true)
 }
 
 // tidy looks for what was left over, and for what was touched outside.
@@ -121,7 +136,7 @@ func (w *World) tidy() {
 // leftovers tells what an agent at rest should not have in its own directory. Kept files
 // are what a case that lets others change the target expects.
 func (w *World) leftovers() error {
-	if w.Strange {
+	if w.isStrange() {
 		return nil
 	}
 	return lab.Leftovers(w.Target.Dir)

@@ -17,33 +17,37 @@ import (
 func (rs *Results) write(name string) error {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	all, err := rs.newest()
+	if err != nil {
+		return err
+	}
 	order := map[string]int{"model/" + modelName: 1 << 30}
 	for gi, g := range groups() {
 		for ci, c := range g.Cases {
 			order[g.Name+"/"+c.Name] = gi*1000 + ci
 		}
 	}
-	slices.SortStableFunc(rs.all, func(a, b *Result) int {
+	slices.SortStableFunc(all, func(a, b *Result) int {
 		if d := order[a.Group+"/"+a.Name] - order[b.Group+"/"+b.Name]; d != 0 {
 			return d
 		}
 		return strings.Compare(a.Mode, b.Mode)
 	})
 	var b bytes.Buffer
-	rs.summary(&b)
+	summary(&b, all)
 	for _, g := range append(groups(), Group{Name: "model"}) {
-		rs.group(&b, g.Name)
+		group(&b, g.Name, all)
 	}
 	return os.WriteFile(name, b.Bytes(), 0o644)
 }
 
-func (rs *Results) summary(b *bytes.Buffer) {
-	fmt.Fprintf(b, "# Faults\n\nWritten by `make faults` on %s (%s, %d processors), seed %d. Do not edit.\n\n",
-		time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.NumCPU(), theSeed())
+func summary(b *bytes.Buffer, all []*Result) {
+	fmt.Fprintf(b, "# Faults\n\nWritten by `make faults` on %s (%s, %d processors). Do not edit. Each row is the newest trial of a case: %s.\n\n",
+		time.Now().UTC().Format("2006-01-02"), runtime.Version(), runtime.NumCPU(), origins(all))
 	tried, failed := 0, 0
 	wrong, counts := make(map[string]int), make(map[string]int)
 	var skipped []*Result
-	for _, r := range rs.all {
+	for _, r := range all {
 		if r.Skipped != "" {
 			skipped = append(skipped, r)
 			continue
@@ -78,6 +82,21 @@ func (rs *Results) summary(b *bytes.Buffer) {
 	}
 }
 
+// origins tells which program the trials were of, and their seeds.
+func origins(all []*Result) string {
+	counts := make(map[string]int)
+	for _, r := range all {
+		if r.Skipped == "" {
+			counts[fmt.Sprintf("of commit %s with seed %d", r.Commit, r.Seed)]++
+		}
+	}
+	var words []string
+	for _, origin := range slices.Sorted(maps.Keys(counts)) {
+		words = append(words, fmt.Sprintf("%d %s", counts[origin], origin))
+	}
+	return strings.Join(words, ", ")
+}
+
 const checksExplained = `| check | what |
 |---|---|
 | a | every managed path is exactly an old or exactly a new version, mode and owner too, at every instant |
@@ -90,9 +109,9 @@ const checksExplained = `| check | what |
 
 `
 
-func (rs *Results) group(b *bytes.Buffer, group string) {
+func group(b *bytes.Buffer, group string, all []*Result) {
 	var rows []*Result
-	for _, r := range rs.all {
+	for _, r := range all {
 		if r.Group == group && r.Skipped == "" {
 			rows = append(rows, r)
 		}

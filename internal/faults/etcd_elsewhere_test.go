@@ -21,7 +21,7 @@ func etcdElsewhereCases() []Case {
 				w.Rewound = true
 				w.commit(2)
 				before := w.Source.Generation(w.T)
-				w.lead(w.another(), w.SourceProxies, w.TargetProxies)
+				w.lead(w.anotherEtcd(), w.SourceProxies, w.TargetProxies)
 				w.Replace(3)
 				w.Equal(20 * time.Second)
 				w.founded(before)
@@ -39,7 +39,7 @@ func etcdElsewhereCases() []Case {
 			How:  "the agent's proxy leads to an empty etcd, and then back; the publisher's does not",
 			Try: func(w *World) {
 				w.commit(2)
-				w.lead(w.another(), w.TargetProxies)
+				w.lead(w.anotherEtcd(), w.TargetProxies)
 				w.Says(w.Target, "holding: files are kept", "etcd has no commit of tenant", "if etcd was replaced, let the publisher publish")
 				w.Shows(w.Target, "holding", "etcd has no commit of tenant", "files are kept")
 				w.kept(func() { w.Replace(3) })
@@ -53,7 +53,7 @@ func etcdElsewhereCases() []Case {
 			How:  "proxies of publisher and agent lead to an etcd where another publisher has founded the tenant, and then back",
 			Try: func(w *World) {
 				w.commit(2)
-				other := w.another()
+				other := w.anotherEtcd()
 				w.stranger(other)
 				w.lead(other, w.SourceProxies, w.TargetProxies)
 				w.Says(w.Source, "holding: nothing is published", w.Source.Dir, "see whether this is the right etcd", "--take-over")
@@ -105,8 +105,8 @@ func etcdElsewhereCases() []Case {
 	}
 }
 
-// another starts an etcd of its own.
-func (w *World) another() *lab.Cluster {
+// anotherEtcd starts an etcd of its own.
+func (w *World) anotherEtcd() *lab.Cluster {
 	w.Helper()
 	c := w.stopped()
 	w.do(c.Start())

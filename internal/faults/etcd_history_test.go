@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/lab"
@@ -84,7 +85,9 @@ func (h *history) compact() {
 	resp, err := h.etcd.Get(h.w.Context(), pubKey+"head")
 	h.w.do(err)
 	_, err = h.etcd.Compact(h.w.Context(), resp.Header.Revision, clientv3.WithCompactPhysical())
-	h.w.do(err)
+	if !errors.Is(err, rpctypes.ErrCompacted) { // It was: nothing was written since.
+		h.w.do(err)
+	}
 	for _, m := range h.w.Cluster.Members {
 		_, err = h.etcd.Defragment(h.w.Context(), m.Endpoint())
 		h.w.do(err)

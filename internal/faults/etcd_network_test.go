@@ -3,7 +3,11 @@
 package faults
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/lab"
@@ -263,7 +267,44 @@ func absentCases() []Case {
 				w.arrive()
 			},
 		},
+		{
+			Name: "etcd's name is unknown when both start",
+			How: "publisher and agent start with an /etc/hosts of their own (unshare -m), without the name that etcd is reached by, and no name server; " +
+				"then it is added there",
+			Modes: []string{"files"},
+			Setup: Setup{Empty: true},
+			Needs: Needs{Root: true, Programs: []string{"unshare"}},
+			Try: func(w *World) {
+				w.nameless()
+				w.arrive()
+			},
+		},
 	}
+}
+
+// nameless starts both where etcd's name is not in /etc/hosts, and adds it there. Each sees
+// files of its own in place of those that names are looked up in.
+func (w *World) nameless() {
+	w.Helper()
+	const name = "etcd.confsyncd.invalid"
+	for i, h := range []*lab.Host{w.Source, w.Target} {
+		hosts, servers := filepath.Join(w.TempDir(), "hosts"), filepath.Join(w.TempDir(), "resolv.conf")
+		w.do(os.WriteFile(hosts, []byte("127.0.0.1 localhost\n"), 0o644))
+		w.do(os.WriteFile(servers, []byte("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"), 0o644)) // Nobody answers there.
+		h.Through = []string{"unshare", "-m", "sh", "-c", `mount --bind "$0" /etc/hosts && mount --bind "$1" /etc/resolv.conf && shift && exec "$@"`, hosts, servers}
+		_, port, _ := strings.Cut([]*lab.Proxy{w.SourceProxies[0], w.TargetProxies[0]}[i].Address(), ":")
+		h.Via = "http://" + name + ":" + port
+		defer func() {
+			f, err := os.OpenFile(hosts, os.O_WRONLY|os.O_APPEND, 0)
+			w.do(err)
+			_, err = f.WriteString("127.0.0.1 " + name + "\n")
+			w.do(errors.Join(err, f.Close()))
+		}()
+	}
+	w.Publish()
+	w.Agent()
+	w.saysAbsent()
+	w.Edit(10)
 }
 
 // saysAbsent checks that log and status of both say that etcd cannot be reached.

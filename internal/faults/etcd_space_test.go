@@ -42,11 +42,11 @@ func etcdSpaceCases() []Case {
 		},
 		{
 			Name:  "out of space while a large changeset is staged",
-			How:   "a changeset of 6 MiB that cannot be compressed meets a quota of 4 MiB: etcd raises NOSPACE in the midst of its packs; then etcd is started with a larger quota, and its alarm disarmed",
+			How:   "a changeset of 20 MiB that cannot be compressed meets a quota of 4 MiB: etcd raises NOSPACE in the midst of its packs; then etcd is started with a larger quota, and its alarm disarmed",
 			Modes: []string{"files"},
 			Setup: Setup{Etcd: []string{"--quota-backend-bytes", fmt.Sprint(4 << 20)}},
 			Try: func(w *World) {
-				w.bulk("bulk", 12)
+				w.bulk("bulk", 40)
 				w.Says(w.Source, "publishing", "out of space", "disarm its alarm")
 				w.Shows(w.Source, "waiting", "out of space")
 				w.largerQuota()
@@ -55,11 +55,11 @@ func etcdSpaceCases() []Case {
 		},
 		{
 			Name:  "quota too small for the first push",
-			How:   "a source of 6 MiB that cannot be compressed and a quota of 1 MiB: push, and then a publisher; then etcd is started with a larger quota, and its alarm disarmed",
+			How:   "a source of 20 MiB that cannot be compressed and a quota of 1 MiB: push, and then a publisher; then etcd is started with a larger quota, and its alarm disarmed",
 			Modes: []string{"files"},
 			Setup: Setup{Empty: true, Etcd: []string{"--quota-backend-bytes", fmt.Sprint(1 << 20)}},
 			Try: func(w *World) {
-				w.bulk("bulk", 12)
+				w.bulk("bulk", 40)
 				r := w.Source.Run(w.T, "push", "--publisher", "ci")
 				if r.Code != 1 || !strings.Contains(r.Err, "out of space: compact and defragment it, then disarm its alarm") {
 					w.wrong("f", "push: %v", r)
@@ -68,8 +68,9 @@ func etcdSpaceCases() []Case {
 				w.Agent()
 				w.Says(w.Source, "publishing", "out of space", "disarm its alarm")
 				w.Shows(w.Target, "waiting", "nothing was published yet")
-				w.Read()
 				w.largerQuota()
+				w.Converge()
+				w.Read()
 				w.Count("faults", 1)
 			},
 		},

@@ -9,7 +9,7 @@ import (
 
 // etcdCases are faults of etcd, and of the way to it.
 func etcdCases() []Case {
-	return slices.Concat(serverCases(), networkCases(), relayCases(), versionCases(),
+	return slices.Concat(serverCases(), networkCases(), relayCases(), memberCases(), versionCases(),
 		etcdSpaceCases(), etcdRestoreCases(), etcdElsewhereCases(), etcdAccessCases(), etcdTLSCases())
 }
 

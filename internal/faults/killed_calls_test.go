@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,12 +24,14 @@ func killedCallsCases() []Case {
 			Name: "pull at every call",
 			How: "SIGKILL by ptrace before the n-th call that opens for writing, changes, locks or syncs a file of the target, n = 1, 2, … until a pull " +
 				"ends unkilled; a small changeset of all kinds, there and back; another pull makes all equal and leaves nothing over",
+			Slow:  true,
 			Setup: mixed,
 			Try:   func(w *World) { w.killPulls(w.targetCalls(), false) },
 		},
 		{
 			Name:  "first pull at every call",
 			How:   "as pull at every call, each time into a new target",
+			Slow:  true,
 			Setup: mixed,
 			Try:   (*World).killFirstPulls,
 		},
@@ -43,6 +46,7 @@ func killedCallsCases() []Case {
 		{
 			Name:  "agent at every fourth call",
 			How:   "as pull at every call, but of the daemon from the edit on, n = 1, 5, …; the next daemon makes all equal",
+			Slow:  true,
 			Setup: mixed,
 			Try: func(w *World) {
 				w.interruptAgents(syscall.SIGKILL, 4, func(*lab.Process) { w.Honest() })
@@ -53,6 +57,7 @@ func killedCallsCases() []Case {
 			How: "SIGKILL by ptrace before the n-th call that opens for writing, changes, locks or syncs a file of the publisher's memory, then before the n-th write " +
 				"to etcd, n = 1, 2, … until a push ends unkilled; another push commits, or says that all is committed: one generation for each changeset",
 			Modes: []string{"files"},
+			Slow:  true,
 			Setup: mixed,
 			Try:   (*World).killPushes,
 		},
@@ -215,14 +220,18 @@ func (w *World) interruptPublishers(sig syscall.Signal, step int, look func(*lab
 				}
 				committed := lab.CountLines(w.Source.Log, `"committed"`)
 				before := w.Source.Generation(w.T)
-				w.arm(tr, n, sig)
+				m.held = func() {
+					w.busy()
+					w.arm(tr, n, sig)
+				}
 				m.Turn()
 				if p := w.Source.Daemon; w.interrupted(w.Source, tr, func() bool { return lab.CountLines(w.Source.Log, `"committed"`) > committed }) {
 					hit = true
 					look(p)
 					w.Publish()
 					w.Equal(w.c.within())
-					w.onceMore(before)
+					w.publishes()
+					w.onceMore(before + 1)
 					w.do(w.Source.Stop())
 					continue
 				}
@@ -247,6 +256,9 @@ func (w *World) applied() {
 		if err == nil && (pending != nil || s.Position.Generation != head) {
 			err = fmt.Errorf("the journal is at %d, the head at %d", s.Position.Generation, head)
 		}
+		if _, fresh := os.Lstat(filepath.Join(w.Target.Dir, ".confsyncd", "fresh")); err == nil && fresh == nil {
+			err = errors.New("the switch of the tree is yet to be made durable")
+		}
 		return err
 	})
 	w.do(err)
@@ -265,6 +277,20 @@ func (w *World) publishes() {
 	})
 	w.do(err)
 	w.Equal(w.c.within())
+}
+
+// busy waits until the publisher knows of a hold file: one that comes and goes while it
+// scans it does not see, so that a changeset becomes two.
+func (w *World) busy() {
+	w.Helper()
+	_, err := lab.Eventually(w.c.within(), func() error {
+		s := w.Source.Status(w.T)
+		if len(s.Sources) != 1 || s.Sources[0].State != "busy" {
+			return fmt.Errorf("not busy: %+v", s.Sources)
+		}
+		return nil
+	})
+	w.do(err)
 }
 
 // onceMore looks that exactly one generation was made of a changeset.

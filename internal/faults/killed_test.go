@@ -49,12 +49,14 @@ func killedCases() []Case {
 		{
 			Name:  "in mid-staging of a large changeset",
 			How:   "SIGKILL by ptrace of push, then of pull, at moments spread over 300 files of 20 KB, all changed",
+			Slow:  true,
 			Setup: mixed,
 			Try:   (*World).killStaging,
 		},
 		{
 			Name:  "agent told to end in mid-apply",
 			How:   "SIGTERM by ptrace before every fourth call of an apply: it exits with 0, and no apply is left half done",
+			Slow:  true,
 			Setup: mixed,
 			Try: func(w *World) {
 				w.interruptAgents(syscall.SIGTERM, 4, func(p *lab.Process) {

@@ -17,6 +17,8 @@ var (
 	etcdFlag     = flag.String("etcd", "../../bin/etcd", "etcd's server; etcdctl and etcdutl lie beside it")
 	sampleFlag   = flag.Duration("sample", 0, "try cases at random for this long; 0: all")
 	seedFlag     = flag.Uint64("seed", 0, "seed of what is drawn; 0: a new one")
+	commitFlag   = flag.String("commit", "", "what the program is built from, as the results tell it")
+	resultsFlag  = flag.String("results", "", "file that results are appended to")
 	documentFlag = flag.String("document", "", "where to write what was seen, in Markdown")
 
 	program string   // path of the confsyncd that is tried
@@ -25,6 +27,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	swapIfAsked()
 	flag.Parse()
 	mountApart()
 	os.Exit(buildAndRun(m))
@@ -57,7 +60,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build confsyncd:", err)
 		return 1
 	}
-	results = &Results{}
+	results = &Results{file: *resultsFlag}
 	code := m.Run()
 	if *documentFlag != "" {
 		if err := results.write(*documentFlag); err != nil {

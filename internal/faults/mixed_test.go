@@ -13,6 +13,8 @@ import (
 type Mixed struct {
 	w   *World
 	odd bool
+	// held, if set, is called when the hold file is there and nothing is changed yet.
+	held func()
 }
 
 // NewMixed writes what the first turn changes.
@@ -45,6 +47,9 @@ func (m *Mixed) Turn() {
 	wr := m.w.Writer
 	hold := wr.Name(".confsyncd-hold")
 	m.w.do(os.WriteFile(hold, nil, 0o600))
+	if m.held != nil {
+		m.held()
+	}
 	m.odd = !m.odd
 	if m.odd {
 		m.w.do(errors.Join(

@@ -3,7 +3,11 @@
 package faults
 
 import (
+	"bytes"
+	"encoding/json"
+	"errors"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -13,6 +17,8 @@ import (
 // Result is what was seen of a case in one mode.
 type Result struct {
 	Group, Name, How, Mode string
+	Commit                 string // of the program, as -commit names it
+	Seed                   uint64
 	Began                  time.Time
 	Took                   time.Duration
 	Skipped                string // why it was not tried
@@ -52,18 +58,65 @@ func (r *Result) letters() (all string) {
 	return all
 }
 
-// Results are those of all cases.
+// trial names what was tried.
+func (r *Result) trial() string { return r.Group + "/" + r.Name + "/" + r.Mode }
+
+// Results are those of all cases. Where there is a file they are appended to it, a line of
+// JSON each, so that what is tried again replaces what was seen before.
 type Results struct {
+	file string // "": none
+
 	mu  sync.Mutex // guards what follows
 	all []*Result
 }
 
 // add takes a case's result once it has ended.
 func (rs *Results) add(t *testing.T, r *Result) {
-	r.Took, r.Failed = time.Since(r.Began), t.Failed()
+	r.Took, r.Failed, r.Commit, r.Seed = time.Since(r.Began), t.Failed(), *commitFlag, theSeed()
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	if !t.Skipped() || r.Skipped != "" {
-		rs.all = append(rs.all, r)
+	if t.Skipped() && r.Skipped == "" {
+		return
 	}
+	rs.all = append(rs.all, r)
+	if rs.file == "" {
+		return
+	}
+	if err := rs.keep(r); err != nil {
+		t.Error(err)
+	}
+}
+
+// keep appends a result to the file.
+func (rs *Results) keep(r *Result) error {
+	line, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(rs.file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	return errors.Join(err, f.Close())
+}
+
+// newest returns the newest result of each trial, those of earlier runs included.
+func (rs *Results) newest() ([]*Result, error) {
+	if rs.file == "" {
+		return rs.all, nil
+	}
+	b, err := os.ReadFile(rs.file)
+	if err != nil {
+		return nil, err
+	}
+	byTrial := make(map[string]*Result)
+	for line := range bytes.Lines(b) {
+		r := new(Result)
+		if err := json.Unmarshal(line, r); err != nil {
+			return nil, err
+		}
+		byTrial[r.trial()] = r
+	}
+	return slices.Collect(maps.Values(byTrial)), nil
 }

@@ -114,11 +114,13 @@ func specials(w *World) {
 	w.Overwrite("turned", 100)
 	for range 3 {
 		_, target := w.Now()
-		w.do(os.Remove(w.Writer.Name("turned")))
+		// Renamed over the file: one that is deleted first may be published as that.
+		fifo := w.Writer.Dir + ".outside/fifo"
+		w.do(errors.Join(unix.Mkfifo(fifo, 0o644), os.Rename(fifo, w.Writer.Name("turned"))))
 		socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: w.socketName(), Net: "unix"})
 		w.do(err)
 		w.do(errors.Join(
-			unix.Mkfifo(w.Writer.Name("turned"), 0o644), unix.Mkfifo(w.Writer.Name("d0/fifo"), 0o644),
+			unix.Mkfifo(w.Writer.Name("d0/fifo"), 0o644),
 			unix.Mknod(w.Writer.Name("tty"), unix.S_IFCHR|0o600, int(unix.Mkdev(5, 0))),
 			unix.Mknod(w.Writer.Name("zero"), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))),
 			unix.Mknod(w.Writer.Name("loop"), unix.S_IFBLK|0o600, int(unix.Mkdev(7, 200))),
@@ -130,10 +132,11 @@ func specials(w *World) {
 		w.Beside()
 		w.keeps(target, names...)
 		w.do(socket.Close())
-		for _, p := range names[:5] {
+		for _, p := range names[1:5] {
 			w.do(os.Remove(w.Writer.Name(p)))
 		}
-		w.Overwrite("turned", 150)
+		content := w.Writer.Version("turned", 0o644, 150)
+		w.do(errors.Join(os.WriteFile(fifo, []byte(content), 0o644), os.Rename(fifo, w.Writer.Name("turned"))))
 		w.Count("bad inputs", len(names))
 		w.Healed()
 		w.Converge()

@@ -120,7 +120,7 @@ func tooLong(w *World) {
 		w.do(at.Mkdir(name, 0o755))
 		at, err = at.OpenRoot(name)
 		w.do(err)
-		defer at.Close() //nolint:revive // Seventeen of them.
+		defer at.Close()
 	}
 	w.do(at.WriteFile("deep", []byte("too deep\n"), 0o644))
 	w.Says(w.Source, "held back", "a path that no target may hold", `"remedy":"`)

@@ -43,7 +43,7 @@ func unseenCases() []Case {
 		},
 		{
 			Name:  "written through a mapping",
-			How:   "on tmpfs, where that changes no time stamp: mmap(MAP_SHARED) of a file, written, msync, munmap; found on USR1, which reads all files as the hourly look does",
+			How:   "on tmpfs: mmap(MAP_SHARED) of a file, written, msync, munmap, which raises no event; found on USR1, else by the rescan a minute later, since this kernel stamps the first write to a page",
 			Modes: []string{"files"},
 			Needs: Needs{Mounts: true},
 			Setup: Setup{Empty: true},

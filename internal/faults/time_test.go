@@ -138,9 +138,9 @@ func (w *World) jumping() {
 
 func (w *World) future() {
 	_, agent := w.clocks()
-	w.Strange = true // Others edit the target: what they wrote is kept.
-	w.reader.Skip = func(path string) bool { return path == "top.conf" }
 	w.Start()
+	w.BeStrange() // Others edit the target: what they wrote is kept.
+	w.reader.Skip(func(path string) bool { return path == "top.conf" })
 	w.top()
 	for _, off := range []time.Duration{tenYears, -tenYears} {
 		agent.Set(off)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -40,9 +41,11 @@ type World struct {
 	Want func() (lab.Tree, error)
 	// Rewound is set by a case that takes commits away from etcd.
 	Rewound bool
-	// Strange is set, before the target is read, by a case that lets others change the
-	// target: their changes are neither drift that is left nor files that went missing.
-	Strange bool
+
+	standbys []*lab.Host // more publishers of the source
+
+	looking sync.Mutex // guards strange, and is held while the journal is compared with the disk
+	strange bool       // others change the target: see BeStrange
 
 	c         Case
 	result    *Result
@@ -61,7 +64,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	t.Helper()
 	w := &World{T: t, c: c, Mode: mode, result: r, Seed: seedOf(t.Name()), baseline: make(map[string]usage)}
 	o := lab.ClusterOptions{
-		Program: c.Setup.server(), Members: c.Setup.Members,
+		Program: c.Setup.server(), Members: c.Setup.Members, Parted: c.Setup.Parted,
 		// No case cuts etcd's own power, and a killed process loses nothing that it wrote.
 		Flags: append([]string{"--unsafe-no-fsync"}, c.Setup.Etcd...),
 	}
@@ -89,6 +92,7 @@ func newWorld(t *testing.T, c Case, mode string, r *Result) *World {
 	w.surround(w.Source, w.Target)
 	t.Cleanup(func() {
 		if t.Failed() {
+			w.stopReading() // A step that failed may have ended the test before.
 			t.Logf("publisher: %s\nagent: %s", lab.Tail(w.Source.Log), lab.Tail(w.Target.Log))
 		}
 	})
@@ -158,6 +162,9 @@ func (w *World) bystanders() map[string]syscall.Stat_t {
 	all := make(map[string]syscall.Stat_t)
 	for _, h := range []*lab.Host{w.Source, w.Target} {
 		stamps, err := lab.Stamps(filepath.Join(filepath.Dir(h.Dir), "bystander"))
+		if os.IsNotExist(err) {
+			continue // yet to be put there
+		}
 		w.do(err)
 		for name, st := range stamps {
 			st.Dev = 0 // A file system may be mounted anew.
@@ -238,8 +245,10 @@ func (w *World) Read() {
 	go func() {
 		defer close(w.honest)
 		var err error
-		for err == nil && lab.Sleep(ctx, 5*time.Millisecond) && !w.Strange {
+		for took := time.Duration(0); err == nil && lab.Sleep(ctx, max(5*time.Millisecond, 3*took)); {
+			begin := time.Now()
 			err = w.honestly()
+			took = time.Since(begin)
 		}
 		w.honest <- err
 	}()
@@ -313,6 +322,20 @@ func (w *World) differ() error {
 		return err
 	}
 	return lab.Differ(want, got)
+}
+
+// BeStrange is called before others change the target: from then on their changes are
+// neither drift that is left nor files that went missing.
+func (w *World) BeStrange() {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	w.strange = true
+}
+
+func (w *World) isStrange() bool {
+	w.looking.Lock()
+	defer w.looking.Unlock()
+	return w.strange
 }
 
 // Healed marks the moment from which on nothing is in the way.

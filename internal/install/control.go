@@ -86,7 +86,7 @@ func readHold(dir, name string) (*Hold, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the control file: %w", err)
+		return nil, remedied(fmt.Errorf("read the control file: %w", err))
 	}
 	h, err := decodeHold(b)
 	if err != nil {
@@ -130,8 +130,16 @@ func writeControl(dir, name string, b []byte) error {
 	return nil
 }
 
-// Holds returns what the target is held by.
-func (t *Target) Holds() (Holds, error) { return ReadHolds(t.o.Dir) }
+// Holds returns what the target is held by. The error wraps ErrGone as Apply's.
+func (t *Target) Holds() (Holds, error) {
+	h, err := ReadHolds(t.o.Dir)
+	if err != nil {
+		if gone := t.identity(); gone != nil {
+			err = gone
+		}
+	}
+	return h, err
+}
 
 // Pin makes every agent stay at a generation until Resume; nil takes an earlier pin
 // back. Before first contact it makes the journal, which is at no position then.

@@ -59,10 +59,16 @@ func (d Drifted) NeedsContent() bool {
 // given directories, or everywhere if dirs is nil. A directory that ends with a slash
 // stands for all below it too. Where one is missing, so is all below it. Contents are read where they are
 // not known since an earlier look; with deep, always. What is not managed is never
-// read. It returns an error that wraps ErrGone, or the context's.
+// read. A journal that others deleted is brought back. It returns an error that wraps
+// ErrGone, or the context's.
 func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
 	if err := t.identity(); err != nil {
 		return nil, err
+	}
+	if t.journal != nil {
+		if err := t.journal.Mend(); err != nil {
+			return nil, t.fault("write", diff.OwnName+"/journal", err)
+		}
 	}
 	l := &looker{t: t, c: t.cursor(), deep: deep}
 	defer l.c.close()

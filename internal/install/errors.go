@@ -103,10 +103,15 @@ func (t *Target) fault(op, path string, err error) error {
 	if errors.Is(err, unix.EXDEV) {
 		return fmt.Errorf("%s %q: %w; unmount it, or leave it out of the selection", op, full, ErrOtherFileSystem)
 	}
+	return remedied(fmt.Errorf("%s %q: %w", op, full, err))
+}
+
+// remedied adds the remedy to an error that names its path, where one is known.
+func remedied(err error) error {
 	if r := remedy(err); r != "" {
-		return fmt.Errorf("%s %q: %w; %s", op, full, err, r)
+		return fmt.Errorf("%w; %s", err, r)
 	}
-	return fmt.Errorf("%s %q: %w", op, full, err)
+	return err
 }
 
 // full returns the path of what lies in the target, or, after "../", beside it.
@@ -129,6 +134,10 @@ func remedy(err error) string {
 		return "make room: bytes, inodes and quota"
 	case errors.Is(err, unix.EBUSY):
 		return "something is mounted there: unmount it"
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ELOOP):
+		return "a directory has to be there: move away what stands in its place"
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return "let the agent open more files: LimitNOFILE= of the unit, ulimit -n, or the sysctl fs.file-max"
 	case errors.Is(err, unix.EIO):
 		return "look at the disk and the kernel's log"
 	}

@@ -107,6 +107,8 @@ func (b *build) exchange() error {
 	}
 	err = swap()
 	switch {
+	case errors.Is(err, unix.EXDEV) && !mounted(parent, name):
+		return unswitchable(`%q comes from a lower directory of an overlayfs, which cannot exchange it (%w); make it anew, or use mode = "files"`, t.path, err)
 	case errors.Is(err, unix.EBUSY), errors.Is(err, unix.EXDEV):
 		return unswitchable("%q is a mount point (%w); use a directory inside of it", t.path, err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOSYS):

@@ -7,6 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// fixedFlags are the attributes of chattr(1) that forbid to rename and delete.
+const fixedFlags = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
+
+// fixed reports whether entries of a directory can be neither renamed nor deleted.
+func fixed(dir int) bool {
+	var st unix.Statx_t
+	err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE, &st)
+	return err == nil && st.Attributes&fixedFlags != 0
+}
+
 // forbidden says what keeps a path from being switched although its directory may be
 // written: chattr(1), for root too, or a sticky directory. An apply that met it halfway
 // could not be completed.
@@ -15,12 +25,11 @@ func forbidden(c *cursor, s step) string {
 	if err != nil {
 		return ""
 	}
-	const fixed = unix.STATX_ATTR_IMMUTABLE | unix.STATX_ATTR_APPEND
 	var is, in unix.Statx_t
 	if err := unix.Statx(dir, name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_TYPE|unix.STATX_UID, &is); err != nil {
 		is = unix.Statx_t{} // It is missing.
 	}
-	if is.Attributes&fixed != 0 {
+	if is.Attributes&fixedFlags != 0 {
 		return "it is immutable or append-only; take that back with chattr -i -a"
 	}
 	if err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, unix.STATX_TYPE|unix.STATX_MODE|unix.STATX_UID, &in); err != nil || s.act == attributes {

@@ -33,7 +33,9 @@ func fix(t *testing.T, path string, immutable bool) {
 	}
 }
 
-func TestApply_immutablePathsAreInTheWay(t *testing.T) {
+func TestApply_immutablePathsAreInTheWay(t *testing.T) { eachMode(t, testImmutable) }
+
+func testImmutable(t *testing.T, m Mode) {
 	before := files{"a": "644 a", "d": "755/", "d/x": "644 x", "z": "644 z"}
 	for name, tt := range map[string]struct {
 		fixed, refused string
@@ -47,7 +49,7 @@ func TestApply_immutablePathsAreInTheWay(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := newDir(t)
-			target := mustOpen(t, options(dir))
+			target := mustOpen(t, optionsIn(m, dir))
 			mustApply(t, target, 1, before)
 			fix(t, filepath.Join(dir, tt.fixed), true)
 			var conflict *Conflict

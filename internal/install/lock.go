@@ -50,11 +50,11 @@ func makeDirIn(parent *os.File, o Options) error {
 func lock(path string) (*os.File, error) {
 	d, err := os.OpenFile(path, unix.O_DIRECTORY, 0)
 	if err != nil {
-		return nil, fmt.Errorf("open the target: %w", err)
+		return nil, remedied(fmt.Errorf("open the target: %w", err))
 	}
 	err = uninterrupted(func() error { return unix.Flock(int(d.Fd()), unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, errors.Join(fmt.Errorf("%w: %q; stop it first", ErrLocked, path), d.Close())
+		return nil, errors.Join(fmt.Errorf("%w: %q%s; stop it first", ErrLocked, path, holder(d)), d.Close())
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %q: %w", path, err), d.Close())
@@ -66,6 +66,32 @@ func lock(path string) (*os.File, error) {
 	return d, nil
 }
 
+// holder names the process that has d locked, as far as /proc/locks tells (proc_locks(5)):
+// "FLOCK ADVISORY WRITE PID MAJOR:MINOR:INODE", PID being 0 or -1 outside of our namespace.
+func holder(d *os.File) string {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(d.Fd()), &st); err != nil {
+		return ""
+	}
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	file := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
+	for line := range strings.Lines(string(locks)) {
+		f := strings.Fields(line)
+		if len(f) < 6 || f[1] != "FLOCK" || f[5] != file {
+			continue
+		}
+		name, err := os.ReadFile("/proc/" + f[4] + "/comm")
+		if err != nil {
+			continue // It is not to be seen from here, or waits for the lock ("->").
+		}
+		return fmt.Sprintf(", process %s (%s)", f[4], strings.TrimSpace(string(name)))
+	}
+	return ""
+}
+
 // is returns an error that wraps ErrGone unless d is what path leads to.
 func is(path string, d *os.File) error {
 	there, err := os.Stat(path)
@@ -73,11 +99,11 @@ func is(path string, d *os.File) error {
 		return fmt.Errorf("%w: %q is missing", ErrGone, path)
 	}
 	if err != nil {
-		return err
+		return remedied(fmt.Errorf("look at the target: %w", err))
 	}
 	here, err := d.Stat()
 	if err != nil {
-		return err
+		return remedied(fmt.Errorf("look at the target: %w", err))
 	}
 	if !os.SameFile(here, there) {
 		return fmt.Errorf("%w: %q is another directory now", ErrGone, path)
@@ -101,11 +127,11 @@ func (t *Target) identity() error {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(int(t.own.Fd()), &st); err != nil {
-		return fmt.Errorf("look at %q: %w", filepath.Join(t.o.Dir, diff.OwnName), err)
+		return t.fault("look at", diff.OwnName, err)
 	}
 	n, err := lstat(int(t.dir.Fd()), diff.OwnName)
 	if err != nil {
-		return fmt.Errorf("look at %q: %w", filepath.Join(t.o.Dir, diff.OwnName), err)
+		return t.fault("look at", diff.OwnName, err)
 	}
 	if !n.same(nodeOf(&st)) {
 		return fmt.Errorf("%w: its %s is another one or missing", ErrGone, diff.OwnName)
@@ -131,8 +157,11 @@ func (t *Target) sideIdentity() error {
 // nested returns an error that wraps ErrNested if dir lies in another target.
 func nested(dir string) error {
 	resolved, err := filepath.EvalSymlinks(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open the target %q: %w; make the directory that it leads to, or remove the symlink", dir, err)
+	}
 	if err != nil {
-		return fmt.Errorf("open the target: %w", err)
+		return remedied(fmt.Errorf("open the target: %w", err))
 	}
 	for name := range strings.SplitSeq(resolved, "/") {
 		if name == diff.OwnName || diff.IsSiblingName(name) {

@@ -177,7 +177,7 @@ func (t *Target) Tidy(budget time.Duration) time.Duration {
 			case errors.Is(err, errEnough):
 				return 0
 			case err != nil:
-				t.o.Log.Warn("an old tree could not be removed", "path", t.full(t.sideName()+"/"+o.name), "error", err)
+				t.o.Log.Warn("an old tree could not be removed", "path", t.full(t.sideName()+"/"+o.name), "error", remedied(err))
 				wait = tidyRetry
 				o.notBefore = t.now().Add(wait)
 			default:

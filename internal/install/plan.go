@@ -70,6 +70,9 @@ func (t *Target) plan(p Plan) (*work, error) {
 			}
 		}
 	}
+	if w.conflict.Total == 0 {
+		w.forbid(c)
+	}
 	if w.conflict.Total == 0 && !w.exchange {
 		if err := w.access(c); err != nil {
 			return nil, err
@@ -251,23 +254,32 @@ func (w *work) notNested(path string) error {
 	return nil
 }
 
+// forbid finds out what may not be switched. A whole tree would leave it behind, and what
+// was to keep it as it is with it.
+func (w *work) forbid(c *cursor) {
+	for i, s := range w.steps {
+		if !s.acts() {
+			continue
+		}
+		why := forbidden(c, s)
+		drift := s.Old == s.New && s.found.kind != diff.None
+		switch {
+		case why == "", drift && w.exchange:
+		case drift:
+			w.steps[i].act, w.steps[i].keep = nothing, false // No generation waits for it.
+		default:
+			w.conflict.add(s.Path, why)
+		}
+	}
+}
+
 // access finds out before the first write where the agent may not write. As an
 // ordinary user, it opens up own directories that are managed and read-only for
 // the time of the apply: that makes them steps, so that they are restored even
 // after a crash.
 func (w *work) access(c *cursor) error {
 	seen := map[string]bool{}
-	for i, s := range slices.Clone(w.steps) {
-		if s.acts() {
-			why := forbidden(c, s)
-			if why != "" && s.Old == s.New && s.found.kind != diff.None {
-				w.steps[i].act, w.steps[i].keep = nothing, false // That is drift, and no generation waits for it.
-				continue
-			}
-			if why != "" {
-				w.conflict.add(s.Path, why)
-			}
-		}
+	for _, s := range slices.Clone(w.steps) {
 		if err := w.accessTo(c, s); err != nil {
 			return err
 		}

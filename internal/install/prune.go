@@ -31,6 +31,7 @@ func (t *Target) Prune(ctx context.Context) (Result, error) {
 		}
 		w.steps = append(w.steps, st)
 	}
+	w.forbid(c)
 	if err := w.access(c); err != nil {
 		return Result{}, err
 	}

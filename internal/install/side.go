@@ -70,6 +70,9 @@ func checkTree(path string, parent int) error {
 	if here.kind == diff.Directory && (here.dev != beside.dev || mounted(parent, filepath.Base(path))) {
 		return unswitchable("%q is a mount point; use a directory inside of it", path)
 	}
+	if fixed(parent) {
+		return unswitchable("%q is immutable or append-only, and the tree is exchanged in it; take that back with chattr -i -a", filepath.Dir(path))
+	}
 	if err := unix.Faccessat(parent, ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
 		return unswitchable("%q must be writable, since the tree is exchanged in it: %w; %s",
 			filepath.Dir(path), err, orElse(remedy(err), "make it writable"))

@@ -246,7 +246,13 @@ func (s *switcher) try(i int, st *step) error {
 	case replace:
 		err = s.rename(i, dir, name, 0)
 	case swap:
-		if err = s.rename(i, dir, name, unix.RENAME_EXCHANGE); err == nil {
+		err = s.rename(i, dir, name, unix.RENAME_EXCHANGE)
+		if errors.Is(err, unix.EXDEV) && now.kind == diff.Directory && !mounted(dir, name) {
+			if err = s.renew(i, dir, name, st); err == nil {
+				err = s.rename(i, dir, name, unix.RENAME_EXCHANGE)
+			}
+		}
+		if err == nil {
 			s.at.close() // It may stand in what has just been taken out.
 			err = s.takeOut(i, st)
 		}
@@ -259,6 +265,26 @@ func (s *switcher) try(i int, st *step) error {
 		s.w.t.noteWritten(dir, name, st, staged)
 	}
 	return settled(st, err)
+}
+
+// renew puts a new directory in the place of an empty one of an overlayfs's lower layer, which
+// can be replaced but not exchanged (EXDEV, see overlayfs's redirect_dir).
+func (s *switcher) renew(i, dir int, name string, st *step) error {
+	fresh := stagedName(i) + "-renewed"
+	if err := unix.Mkdirat(s.stage, fresh, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return err
+	}
+	err := unix.Fchownat(s.stage, fresh, st.found.uid, st.found.gid, unix.AT_SYMLINK_NOFOLLOW)
+	if err == nil {
+		err = unix.Fchmodat(s.stage, fresh, st.found.mode, 0)
+	}
+	if err == nil {
+		err = uninterrupted(func() error { return unix.Renameat(s.stage, fresh, dir, name) })
+	}
+	if err == nil {
+		st.found, err = lstat(dir, name)
+	}
+	return err
 }
 
 func (s *switcher) rename(i, dir int, name string, flags uint) error {

@@ -181,7 +181,7 @@ func (t *Target) load() error {
 		t.o.Log.Warn("the journal is damaged and was set aside: the target is met as if for the first time",
 			"path", filepath.Join(t.o.Dir, diff.OwnName, name), "error", err)
 	case err != nil:
-		return fmt.Errorf("open the target %q: %w", t.o.Dir, err)
+		return remedied(fmt.Errorf("open the target %q: %w", t.o.Dir, err))
 	default:
 		t.journal = j
 	}

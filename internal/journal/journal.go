@@ -39,6 +39,7 @@ type Journal struct {
 	// holds is unknown then: after an error in fsync the kernel may have dropped
 	// the page (see fsync(2)), so only a fresh file can be trusted.
 	broken bool
+	sync   func(*os.File) error // makes the file durable
 }
 
 // Read returns what the journal in dir says, without changing anything and without
@@ -61,7 +62,7 @@ func Open(dir *os.Root) (*Journal, error) {
 		return nil, err
 	}
 	j := &Journal{
-		dir: dir, file: f, state: c.state, pending: c.pending,
+		dir: dir, file: f, state: c.state, pending: c.pending, sync: datasync,
 		snapshot: int64(c.snapshot), size: int64(c.size),
 	}
 	j.rewriteAt = max(rewriteSize, j.snapshot)
@@ -82,7 +83,7 @@ func Open(dir *os.Root) (*Journal, error) {
 // Create writes a new journal that holds s, in place of any other. It is durable
 // when Create returns. dir must stay open as long as the journal does.
 func Create(dir *os.Root, s State) (*Journal, error) {
-	j := &Journal{dir: dir, state: s}
+	j := &Journal{dir: dir, state: s, sync: datasync}
 	if err := j.rewrite(); err != nil {
 		if j.file != nil {
 			err = errors.Join(err, j.file.Close())
@@ -116,7 +117,7 @@ func (j *Journal) Next(p Pending) error {
 	if err != nil {
 		return err
 	}
-	if err := j.append(kindNext, encodePending(&p)); err != nil {
+	if _, err := j.append(kindNext, encodePending(&p)); err != nil {
 		return err
 	}
 	j.pending, j.after = &p, after
@@ -125,45 +126,62 @@ func (j *Journal) Next(p Pending) error {
 
 // At writes, durably, that the tree has become what Next said, apart from the
 // suspect paths, of which that is not known. The error wraps ErrPending if there
-// was no Next.
+// was no Next. After any other error State may be that already, so that what others
+// have read from the file does not fall; Mend makes it durable.
 func (j *Journal) At(suspect ...string) error {
 	if j.pending == nil {
 		return ErrPending
 	}
-	if err := j.append(kindAt, appendPaths(nil, suspect)); err != nil {
+	written, err := j.append(kindAt, appendPaths(nil, suspect))
+	if !written {
 		return err
 	}
 	j.state, j.pending, j.after = j.after, nil, State{}
 	if len(suspect) > 0 {
 		j.state.Suspect = slices.Clone(suspect)
 	}
-	j.outweigh()
-	return nil
+	if err == nil {
+		j.outweigh()
+	}
+	return err
 }
 
 // Advance is Next and At in one append: for publishers, and for a target of which
-// nothing on the disk changes. Errors are those of Next.
+// nothing on the disk changes. Errors are those of Next and At.
 func (j *Journal) Advance(p Pending) error {
 	after, err := j.lead(&p)
 	if err != nil {
 		return err
 	}
-	if err := j.append(kindAdvance, encodePending(&p)); err != nil {
+	written, err := j.append(kindAdvance, encodePending(&p))
+	if !written {
 		return err
 	}
 	j.state = after
-	j.outweigh()
-	return nil
+	if err == nil {
+		j.outweigh()
+	}
+	return err
 }
 
-// Mend writes a fresh file if an earlier append failed; else it does nothing. Next,
-// At and Advance do so by themselves. Call it before taking away what a next that
+// Mend writes a fresh file if an earlier append failed, or if the file was deleted or
+// replaced by others; else it does nothing. Next, At and Advance do so by themselves. Call it before taking away what a next that
 // could not be written may refer to.
 func (j *Journal) Mend() error {
-	if !j.broken {
+	if !j.broken && j.inPlace() {
 		return nil
 	}
 	return j.rewrite()
+}
+
+// inPlace reports whether the file that is open still is the journal.
+func (j *Journal) inPlace() bool {
+	is, err := j.file.Stat()
+	if err != nil {
+		return true // The next write says what the matter is.
+	}
+	there, err := j.dir.Lstat(fileName)
+	return err == nil && os.SameFile(is, there)
 }
 
 // Reset writes, durably, that the tree is at s, whatever it was at. The error wraps
@@ -193,25 +211,26 @@ func (j *Journal) lead(p *Pending) (State, error) {
 	return j.state.after(p, nil)
 }
 
-// append writes one frame and makes it durable.
-func (j *Journal) append(kind byte, payload []byte) error {
+// append writes one frame and makes it durable. It reports whether others can read the
+// frame, be it durable or not.
+func (j *Journal) append(kind byte, payload []byte) (written bool, err error) {
 	if int64(len(payload)) > math.MaxUint32 {
-		return fmt.Errorf("append to the journal: %d bytes are more than a frame can hold", len(payload))
+		return false, fmt.Errorf("append to the journal: %d bytes are more than a frame can hold", len(payload))
 	}
 	if err := j.Mend(); err != nil {
-		return err
+		return false, err
 	}
 	b := frame(kind, payload)
 	if _, err := j.file.WriteAt(b, j.size); err != nil {
 		j.broken = true
-		return fmt.Errorf("append to the journal: %w", err)
+		return false, fmt.Errorf("append to the journal: %w", err)
 	}
-	if err := datasync(j.file); err != nil {
+	if err := j.sync(j.file); err != nil {
 		j.broken = true
-		return fmt.Errorf("make the journal durable: %w", err)
+		return true, fmt.Errorf("make the journal durable: %w", err)
 	}
 	j.size += int64(len(b))
-	return nil
+	return true, nil
 }
 
 // outweigh writes a fresh snapshot when the frames outweigh the last.

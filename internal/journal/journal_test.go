@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
@@ -374,6 +377,70 @@ func TestJournal_mendsAfterAFailedAppend(t *testing.T) {
 		t.Errorf("%+v %+v %v", s, p, err)
 	}
 	_ = original.Close()
+}
+
+// Who reads the file has seen what was appended, though it is not durable: the generation
+// must not fall again when the file is written anew.
+func TestJournal_doesNotFallWhenAnAppendIsNotMadeDurable(t *testing.T) {
+	for name, ahead := range map[string]func(j *Journal) error{
+		"at":      func(j *Journal) error { return j.At("a") },
+		"advance": func(j *Journal) error { return j.Advance(step(2, "b", diff.Entry{}, file("b"))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := root(t)
+			j := create(t, dir, State{Meta: meta})
+			if err := j.Next(step(1, "a", diff.Entry{}, file("a"))); err != nil {
+				t.Fatal(err)
+			}
+			if name == "advance" {
+				if err := j.At(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			j.sync = func(*os.File) error { return unix.EIO }
+			before := j.State().Position.Generation
+			if err := ahead(j); !errors.Is(err, unix.EIO) {
+				t.Fatalf("%v", err)
+			}
+			is := j.State()
+			if j.Pending() != nil || is.Position.Generation != before+1 {
+				t.Errorf("the journal is at %d, pending %+v", is.Position.Generation, j.Pending())
+			}
+			if err := j.Mend(); err != nil {
+				t.Fatal(err)
+			}
+			s, p, err := Read(dir)
+			if err != nil || p != nil || s.Position != is.Position || !slices.Equal(s.Suspect, is.Suspect) {
+				t.Errorf("%+v %+v %v", s, p, err)
+			}
+		})
+	}
+}
+
+func TestMend_bringsBackAJournalThatVanished(t *testing.T) {
+	for name, harm := range map[string]func(path string) error{
+		"deleted":  os.Remove,
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := root(t)
+			j := create(t, dir, State{Meta: meta})
+			if err := j.Advance(step(1, "a", diff.Entry{}, file("a"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := harm(filepath.Join(dir.Name(), fileName)); err != nil {
+				t.Fatal(err)
+			}
+			if err := j.Advance(step(2, "b", diff.Entry{}, file("b"))); err != nil {
+				t.Fatal(err)
+			}
+			s, _, err := Read(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			same(t, j.State(), s)
+		})
+	}
 }
 
 func TestReset(t *testing.T) {

@@ -20,7 +20,10 @@ import (
 type Cluster struct {
 	Members []*Etcd
 	Peers   []string // addresses, by member
-	Token   string   // what tells its members from others'
+	// Ways are what members reach each other through, with ClusterOptions.Parted; by the
+	// member that is reached.
+	Ways  []*Proxy
+	Token string // what tells its members from others'
 	// Options may be changed while all members are stopped.
 	Options ClusterOptions
 }
@@ -31,6 +34,7 @@ type ClusterOptions struct {
 	Members int         // 0: one
 	Flags   []string    // besides those of addresses and data
 	TLS     *tls.Config // for clients, if Flags make the members speak it
+	Parted  bool        // members reach each other through proxies
 }
 
 // NewCluster makes a cluster that is not started, in a directory of its own. It ends
@@ -40,6 +44,9 @@ func NewCluster(t testing.TB, dir string, o ClusterOptions) *Cluster {
 	c := &Cluster{Options: o, Token: filepath.Base(dir)}
 	for i := range max(1, o.Members) {
 		c.Peers = append(c.Peers, devetcdtest.Address())
+		if o.Parted {
+			c.Ways = append(c.Ways, NewProxy(t, "http://"+c.Peers[i]))
+		}
 		e := newEtcd(t, filepath.Join(dir, fmt.Sprint("member", i)), devetcdtest.Address(), func(e *Etcd) (*Process, error) {
 			return Start(e.Log(), nil, c.Options.Program, c.Args(i)...)
 		})
@@ -55,17 +62,25 @@ func (c *Cluster) Args(i int) []string {
 	return append([]string{
 		"--name", fmt.Sprint("member", i), "--data-dir", e.Data(),
 		"--listen-client-urls", e.Endpoint(), "--advertise-client-urls", e.Endpoint(),
-		"--listen-peer-urls", "http://" + c.Peers[i], "--initial-advertise-peer-urls", "http://" + c.Peers[i],
+		"--listen-peer-urls", "http://" + c.Peers[i], "--initial-advertise-peer-urls", "http://" + c.peer(i),
 		"--initial-cluster", c.Initial(), "--initial-cluster-token", c.Token, "--initial-cluster-state", "new",
 		"--heartbeat-interval", "50", "--election-timeout", "500", "--log-level", "warn",
 	}, c.Options.Flags...)
 }
 
+// peer is where others reach a member.
+func (c *Cluster) peer(i int) string {
+	if c.Ways != nil {
+		return c.Ways[i].Address()
+	}
+	return c.Peers[i]
+}
+
 // Initial is the list of members that etcd's programs take.
 func (c *Cluster) Initial() string {
 	var names []string
-	for i, p := range c.Peers {
-		names = append(names, fmt.Sprintf("member%d=http://%s", i, p))
+	for i := range c.Peers {
+		names = append(names, fmt.Sprintf("member%d=http://%s", i, c.peer(i)))
 	}
 	return strings.Join(names, ",")
 }

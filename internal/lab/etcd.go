@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -103,6 +104,17 @@ func (e *Etcd) Kill() error {
 	p := e.Running
 	e.Running = nil
 	return p.Kill()
+}
+
+// Stop ends the server as systemd would. How it says that it was ended is its own business.
+func (e *Etcd) Stop() error {
+	p := e.Running
+	e.Running = nil
+	if err := p.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	<-p.Ended
+	return nil
 }
 
 // Wipe throws all data of the stopped server away.

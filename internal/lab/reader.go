@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,26 +24,45 @@ type Reader struct {
 	Dir    string
 	Ledger *Ledger
 	// Stay are paths that must be there at all times.
-	Stay []string
-	// Skip tells which paths others may do with as they like; nil: none.
-	Skip  func(path string) bool
+	Stay  []string
 	Reads atomic.Int64
-	seen  diff.Position // what the journal said last
+
+	mu   sync.Mutex             // guards what follows, and is held while it reads
+	seen diff.Position          // what the journal said last
+	skip func(path string) bool // see Skip
 }
 
 // Run reads until ctx ends or something is wrong.
 func (r *Reader) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
+		begin := time.Now()
 		if err := r.Once(); err != nil {
 			return fmt.Errorf("in %s: %w", r.Dir, err)
 		}
-		Sleep(ctx, time.Millisecond)
+		Sleep(ctx, max(time.Millisecond, time.Since(begin))) // Others need the machine too.
 	}
 	return nil
 }
 
+// Skip tells which paths others may do with as they like from now on; nil: none.
+func (r *Reader) Skip(skip func(path string) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.skip = skip
+}
+
+// Honest is Honest for its directory, without the paths that it skips.
+func (r *Reader) Honest() error {
+	r.mu.Lock()
+	skip := r.skip
+	r.mu.Unlock()
+	return Honest(r.Dir, skip)
+}
+
 // Once reads all files, and the journal, once.
 func (r *Reader) Once() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	for _, p := range r.Stay {
 		if err := r.file(p); err != nil {
 			return err
@@ -62,7 +82,7 @@ func (r *Reader) all(dir string) error {
 	}
 	for _, e := range entries {
 		p := path.Join(dir, e.Name())
-		if p == own || r.Skip != nil && r.Skip(p) {
+		if p == own || r.skip != nil && r.skip(p) {
 			continue
 		}
 		if e.IsDir() {

@@ -239,7 +239,7 @@ func (r *Relay) watch(ctx context.Context, client grpc.ServerStream, full string
 		}
 	case <-w.ended:
 		cancel()
-		<-done
+		<-done //nolint:errcheck // It was ended.
 	}
 	return status.Error(w.code, "ended by the relay")
 }

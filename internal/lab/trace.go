@@ -95,7 +95,8 @@ func (c Call) Socket() bool { return strings.HasPrefix(c.Path, "socket:") }
 // process that traces it has.
 func StartTraced(tr *Trace, log string, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{Cmd: exec.Command(program, args...), Log: log, Ended: make(chan struct{})}
-	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
+	// Its own process group tells it from what else the thread started.
+	p.Cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)
 	go func() {
 		// Only the thread that started it may trace it. It must not end with this goroutine:
@@ -118,7 +119,7 @@ func (tr *Trace) follow(pid int) error {
 	known := make(map[int]bool) // threads
 	for {
 		var ws unix.WaitStatus
-		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD, nil)
+		tid, err := unix.Wait4(-pid, &ws, unix.WALL|unix.WNOTHREAD, nil)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 func Eventually(within time.Duration, what func() error) (time.Duration, error) {
 	begin := time.Now()
 	for {
+		asked := time.Now()
 		err := what()
 		if err == nil {
 			return time.Since(begin), nil
@@ -17,7 +18,7 @@ func Eventually(within time.Duration, what func() error) (time.Duration, error) 
 		if time.Since(begin) > within {
 			return within, fmt.Errorf("not within %v: %w", within, err)
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(max(10*time.Millisecond, time.Since(asked)/2))
 	}
 }
 

@@ -195,6 +195,9 @@ func (w *Writer) Add(p string, mode fs.FileMode, content string) error {
 	return w.place(p, uint32(mode.Perm()), content)
 }
 
+// PutFile is Put that never makes a symlink.
+func (w *Writer) PutFile(p string) error { return w.Write(p, w.fileMode(), 100+w.rng.IntN(4000)) }
+
 // Write replaces a file atomically by a new version of a few bytes more than filling.
 func (w *Writer) Write(p string, mode uint32, filling int) error {
 	return w.place(p, mode, w.Version(p, mode, filling))

@@ -163,15 +163,30 @@ func (m *memory) remember(at diff.Position, tree diff.Tree) error {
 		m.state = next
 		return nil
 	}
-	if old := m.state.Position; !old.IsZero() && (old.Tenant != at.Tenant || at.Generation <= old.Generation) {
-		return m.create(next)
-	}
-	changes := diff.Compare(m.state.Managed, tree)
-	if err := m.journal.Advance(journal.Pending{Meta: m.state.Meta, Position: at, Changes: changes, AllChanges: changes}); err != nil {
+	if err := m.advance(next); err != nil {
 		return fmt.Errorf("remember generation %d: %w", at.Generation, err)
 	}
-	m.state = m.journal.State()
 	return nil
+}
+
+// advance brings the journal to what is to be remembered. It may be ahead of the memory: an
+// earlier attempt wrote that, but could not make it durable.
+func (m *memory) advance(next journal.State) error {
+	is, at := m.journal.State(), next.Position
+	var err error
+	switch {
+	case is.Position == at:
+		err = m.journal.Mend()
+	case !is.Position.IsZero() && (is.Position.Tenant != at.Tenant || at.Generation <= is.Position.Generation):
+		return m.create(next)
+	default:
+		changes := diff.Compare(is.Managed, next.Managed)
+		err = m.journal.Advance(journal.Pending{Meta: is.Meta, Position: at, Changes: changes, AllChanges: changes})
+	}
+	if err == nil {
+		m.state = m.journal.State()
+	}
+	return err
 }
 
 func (m *memory) close() error {

@@ -293,6 +293,23 @@ func TestRun(t *testing.T) {
 			t.Fatalf("made %d generations", v.Position().Generation-before.Position().Generation)
 		}
 	})
+	t.Run("publishes as one what was done beside a busy file", func(t *testing.T) {
+		p := newPlaceAt(t, devetcdtest.Start(t))
+		p.options.Settle = 500 * time.Millisecond // The busy file is looked for more often.
+		p.write("a", "one")
+		p.write("dir/b", "two")
+		p.run(p.options)
+		p.await(map[string]string{"a": "one", "dir": "", "dir/b": "two"})
+		p.write(".confsyncd-hold", "")
+		before, _ := p.head()
+		awaitReport(t, p.options.StateDir, "busy")
+		p.write("dir/a", "one")
+		p.remove("a")
+		p.remove(".confsyncd-hold")
+		if v := p.await(map[string]string{"dir": "", "dir/a": "one", "dir/b": "two"}); v.Position().Generation != before.Position().Generation+1 {
+			t.Fatalf("made %d generations", v.Position().Generation-before.Position().Generation)
+		}
+	})
 	t.Run("keeps what is open for writing at its committed version", func(t *testing.T) {
 		f, err := os.OpenFile(filepath.Join(p.options.Dir, "a"), os.O_WRONLY|os.O_TRUNC, 0)
 		if err != nil {
