@@ -34,7 +34,9 @@ func (w *World) stopReading() {
 		return
 	}
 	w.stopRead()
-	if err := <-w.read; err != nil {
+	if err := <-w.read; errors.Is(err, lab.ErrFell) {
+		w.wrong("b", "%v", err)
+	} else if err != nil {
 		w.wrong("a", "%v", err)
 	}
 	if err := <-w.honest; err != nil {

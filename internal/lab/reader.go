@@ -19,6 +19,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
+// ErrFell is wrapped by a Reader's error that says that the journal's generation fell.
+var ErrFell = errors.New("the journal fell")
+
 // Reader reads a target as those do who use its files.
 type Reader struct {
 	Dir    string
@@ -137,7 +140,7 @@ func (r *Reader) generation() error {
 	case err != nil:
 		return err
 	case s.Position.Tenant == r.seen.Tenant && s.Position.Generation < r.seen.Generation:
-		return fmt.Errorf("the journal fell from generation %d to %d", r.seen.Generation, s.Position.Generation)
+		return fmt.Errorf("%w from generation %d to %d", ErrFell, r.seen.Generation, s.Position.Generation)
 	}
 	r.seen = s.Position
 	return nil
