@@ -164,6 +164,9 @@ func (w *World) strays() error {
 func (w *World) mute() {
 	w.Helper()
 	err := filepath.WalkDir(w.Lab.Dir, func(name string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // An old tree is being removed.
+		}
 		if err != nil || d.IsDir() || !strings.HasPrefix(d.Name(), "log") || filepath.Dir(name) == w.Source.Dir || filepath.Dir(name) == w.Target.Dir {
 			return err
 		}

@@ -136,6 +136,7 @@ func (w *World) copied(command string, args ...string) {
 		other.State = filepath.Join(filepath.Dir(dir), "state")
 		w.Edit(5)
 		w.Mixed()
+		w.InStep() // A copy of the midst of an apply may be torn: it is met as a first contact, and waits for somebody.
 		copyTo(dir)
 		w.do(other.Start("agent", w.AgentFlags()...))
 		w.Healed()
