@@ -11,10 +11,5 @@ func targetCases() []Case {
 		How:   "a FUSE file system that answers errors and loses what it was given",
 		Needs: Needs{Work: "not written: errors at each system call of the agent, full and read-only file systems, and cuts of the power stand for it"},
 	}}, diskCases(), errorCases(), localCases(), otherCases(), stateCases(), movedCases(), homeCases())
-	for i := range cases {
-		// While a fault lasts, many edits gather in one changeset: what guards the source
-		// is not the subject here.
-		cases[i].Setup.Publish = append(cases[i].Setup.Publish, "--max-delete", "100%")
-	}
 	return cases
 }
