@@ -160,7 +160,7 @@ func (w *World) cut(disk *lab.Disk, flag int, h *lab.Host, tr *lab.Trace, calls 
 // editAtEase edits until ctx ends, at a pace at which a publisher that is traced finds files
 // as it saw them.
 func (w *World) editAtEase(ctx context.Context) error {
-	for lab.Sleep(ctx, 10*time.Millisecond) {
+	for lab.Sleep(ctx, 50*time.Millisecond) {
 		if err := w.Writer.Edit(); err != nil {
 			return err
 		}
