@@ -29,11 +29,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/rogpeppe/go-internal/testscript"
@@ -105,12 +108,14 @@ func (s *script) close() {
 }
 
 func (s *script) startEtcd() error {
-	server, err := devetcd.Start(context.Background(), devetcd.Options{Dir: s.etcdDir(), Address: s.address, NoFsync: true, Log: hclog.NewNullLogger()})
-	if err != nil {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		server, err := devetcd.Start(context.Background(), devetcd.Options{Dir: s.etcdDir(), Address: s.address, NoFsync: true, Log: hclog.NewNullLogger()})
+		if errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end) {
+			continue // The one that was stopped may hold its address for a moment longer.
+		}
+		s.server = server
 		return err
 	}
-	s.server = server
-	return nil
 }
 
 func (s *script) stopEtcd() {

@@ -139,6 +139,7 @@ func (w *World) copied(command string, args ...string) {
 		w.InStep() // A copy of the midst of an apply may be torn: it is met as a first contact, and waits for somebody.
 		copyTo(dir)
 		w.do(other.Start("agent", w.AgentFlags()...))
+		w.Says(other, "in sync")
 		w.Healed()
 		w.Converge()
 		if _, err := lab.Equal(w.Writer.Model, dir, w.c.within()); err != nil {
