@@ -138,8 +138,15 @@ func (w *World) copied(command string, args ...string) {
 		w.Mixed()
 		w.InStep() // A copy of the midst of an apply may be torn: it is met as a first contact, and waits for somebody.
 		copyTo(dir)
+		starts := lab.CountLines(other.Log, `"applying"`)
 		w.do(other.Start("agent", w.AgentFlags()...))
-		w.Says(other, "in sync")
+		_, err := lab.Eventually(w.c.within(), func() error { // Else it may be told to end before it listens to signals.
+			if lab.CountLines(other.Log, `"applying"`) == starts {
+				return errors.New("the agent has not begun")
+			}
+			return nil
+		})
+		w.do(err)
 		w.Healed()
 		w.Converge()
 		if _, err := lab.Equal(w.Writer.Model, dir, w.c.within()); err != nil {
