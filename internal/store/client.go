@@ -52,6 +52,7 @@ type Client struct {
 
 	mu      sync.Mutex       // guards what follows
 	etcd    *clientv3.Client // made by the first call
+	closed  bool
 	version string           // of the server that was asked last
 }
 
@@ -68,6 +69,7 @@ func NewClient(cfg Config) *Client {
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.closed = true
 	if c.etcd == nil {
 		return nil
 	}
@@ -114,6 +116,9 @@ func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closed { // Meanwhile: nobody would ever end this connection.
+		return nil, errors.Join(fmt.Errorf("%w: the client was closed", ErrUnreachable), etcd.Close())
+	}
 	c.etcd = etcd
 	return etcd, nil
 }
