@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -53,7 +54,7 @@ type Client struct {
 	mu      sync.Mutex       // guards what follows
 	etcd    *clientv3.Client // made by the first call
 	closed  bool
-	version string           // of the server that was asked last
+	version string // of the server that was asked last
 }
 
 // NewClient returns a Client. It reads no file and does not connect yet; the first
