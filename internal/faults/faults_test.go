@@ -29,7 +29,7 @@ func TestFaults(t *testing.T) {
 	if *sampleFlag > 0 {
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(trials), func(i, j int) { trials[i], trials[j] = trials[j], trials[i] })
 	}
-	end := time.Now().Add(*sampleFlag)
+	end, endAlone := time.Now().Add(*sampleFlag), time.Now().Add(*sampleFlag/4) // Those that run alone come first.
 	for _, tr := range trials {
 		name := tr.group + "/" + tr.c.Name
 		if tr.mode != "" {
@@ -39,7 +39,7 @@ func TestFaults(t *testing.T) {
 			if !tr.c.Alone {
 				t.Parallel()
 			}
-			if *sampleFlag > 0 && (tr.c.Slow || time.Now().After(end)) {
+			if *sampleFlag > 0 && (tr.c.Slow || time.Now().After(end) || tr.c.Alone && time.Now().After(endAlone)) {
 				t.Skip("not in this sample")
 			}
 			tr.c.run(t, tr.group, tr.mode)
