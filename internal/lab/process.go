@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,6 +86,31 @@ func (p *Process) Stop() error {
 	}
 	return nil
 }
+
+// Pause stops the program where it is, as SIGSTOP does, and returns when all of it has
+// stopped: a SIGCONT that comes earlier takes the SIGSTOP away, and nothing in it wakes up.
+func (p *Process) Pause() error {
+	if err := p.Cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	_, err := Eventually(10*time.Second, func() error {
+		threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.Cmd.Process.Pid))
+		if err != nil {
+			return err
+		}
+		for _, name := range threads {
+			b, err := os.ReadFile(name)
+			if _, after, _ := bytes.Cut(b, []byte(") ")); err == nil && !bytes.HasPrefix(after, []byte("T")) {
+				return fmt.Errorf("%s runs still", name)
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// Resume has a program that Pause stopped go on.
+func (p *Process) Resume() error { return p.Cmd.Process.Signal(syscall.SIGCONT) }
 
 // Tail returns the last lines of a log.
 func Tail(log string) string {

@@ -20,6 +20,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/confsyncd/confsyncd/internal/devetcd"
+	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -50,8 +51,12 @@ type model struct {
 
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{rng: rand.New(rand.NewPCG(seed, 1)), dir: t.TempDir(), history: make(map[uint64]generation), contents: []string{""}, before: make(map[string]string)}
-	m.start(t, "")
-	t.Cleanup(func() { m.server.Close() })
+	m.start(t, devetcdtest.Address())
+	t.Cleanup(func() {
+		if m.server != nil {
+			m.server.Close()
+		}
+	})
 	m.place = newPlaceAt(t, m.server.Endpoint())
 	m.options.Allow = publisher.Allow{Delete: true}
 	return m
@@ -78,6 +83,7 @@ func (m *model) swap(change func() error) {
 	m.Helper()
 	address := strings.TrimPrefix(m.server.Endpoint(), "http://")
 	m.server.Close()
+	m.server = nil
 	err := change()
 	m.start(m.T, address)
 	m.must(err)
