@@ -50,9 +50,9 @@ func (p *Pair) Settled() {
 
 // Arrival is what waits for a file to arrive in a directory.
 type Arrival struct {
-	m    *Meter
-	dir  string
-	inot int
+	m      *Meter
+	dir    string
+	events int
 }
 
 // Arrival watches a directory for files that are renamed into it. It ends with the figure.
@@ -63,7 +63,7 @@ func (m *Meter) Arrival(dir string) *Arrival {
 	m.Cleanup(func() { _ = unix.Close(fd) })
 	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO)
 	m.Must(err)
-	return &Arrival{m: m, dir: dir, inot: fd}
+	return &Arrival{m: m, dir: dir, events: fd}
 }
 
 // Await waits until the file has that content, and returns how long after begin an event
@@ -71,7 +71,7 @@ func (m *Meter) Arrival(dir string) *Arrival {
 func (a *Arrival) Await(begin time.Time, name, content string) time.Duration {
 	a.m.Helper()
 	for {
-		poll := []unix.PollFd{{Fd: int32(a.inot), Events: unix.POLLIN}}
+		poll := []unix.PollFd{{Fd: int32(a.events), Events: unix.POLLIN}}
 		n, err := unix.Poll(poll, int(patience/time.Millisecond))
 		if err == unix.EINTR { //nolint:errorlint // The kernel's own.
 			continue
