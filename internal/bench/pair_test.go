@@ -81,7 +81,7 @@ func (a *Arrival) Await(begin time.Time, name, content string) time.Duration {
 			a.m.Fatalf("%s did not arrive within %v", name, patience)
 		}
 		var buf [64 << 10]byte
-		_, err = unix.Read(a.inot, buf[:])
+		_, err = unix.Read(a.events, buf[:])
 		a.m.Must(err)
 		got, err := os.ReadFile(filepath.Join(a.dir, name))
 		if err == nil && string(got) == content {
