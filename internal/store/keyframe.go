@@ -55,8 +55,11 @@ func weigh(l *codec.List) int64 {
 	return n
 }
 
+// weighRecord returns a record's bytes with those of its packs.
+func weighRecord(data []byte, r *codec.Record) int64 { return int64(len(data)) + weigh(&r.List) }
+
 // Weigh brings the sums up to the view's head. After the first time it reads the
-// records that are new.
+// records that are new, but for that of a head which was committed here.
 func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 	head := view.Head
 	base := max(head.Founding, head.Keyframe.Generation)
@@ -67,7 +70,12 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 			return err
 		}
 	}
-	for next := max(sum.head.Generation, base) + 1; next <= head.Position.Generation; {
+	next := max(sum.head.Generation, base) + 1
+	if next == head.Position.Generation && head.weight > 0 && head.parent == sum.head.Commit {
+		sum.records += head.weight
+		next++
+	}
+	for next <= head.Position.Generation {
 		page, err := s.recordPage(ctx, next, head.Position.Generation, view.revision)
 		if err != nil {
 			return err
@@ -80,7 +88,7 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 			if err != nil {
 				return damagedUnlessNewer(err)
 			}
-			sum.records += int64(len(raw)) + weigh(&r.List)
+			sum.records += weighRecord(raw, r)
 			next = r.Generation + 1
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // Store is one tenant in etcd. Its methods may be called from several goroutines.
@@ -28,6 +29,9 @@ type Head struct {
 	codec.Head
 	raw         []byte // what compare-and-swap compares
 	modRevision int64
+	// Of a head that was committed here: what its record follows, and weighs.
+	parent diff.Hash
+	weight int64 // 0 if that is not known
 }
 
 // Same reports whether h and o are the same bytes in etcd; nil is no head.
