@@ -26,6 +26,7 @@ type Figure struct {
 func figures() []Figure {
 	return []Figure{
 		editFigure(),
+		bystanderFigure(),
 	}
 }
 

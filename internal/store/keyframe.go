@@ -55,9 +55,6 @@ func weigh(l *codec.List) int64 {
 	return n
 }
 
-// weighRecord returns a record's bytes with those of its packs.
-func weighRecord(data []byte, r *codec.Record) int64 { return int64(len(data)) + weigh(&r.List) }
-
 // Weigh brings the sums up to the view's head. After the first time it reads the
 // records that are new, but for that of a head which was committed here.
 func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
@@ -70,15 +67,13 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 			return err
 		}
 	}
-	next := max(sum.head.Generation, base) + 1
-	if next == head.Position.Generation && head.weight > 0 && head.parent == sum.head.Commit {
-		sum.records += head.weight
-		next++
-	}
-	for next <= head.Position.Generation {
-		page, err := s.recordPage(ctx, next, head.Position.Generation, view.revision)
-		if err != nil {
-			return err
+	for next := max(sum.head.Generation, base) + 1; next <= head.Position.Generation; {
+		page := [][]byte{head.record}
+		if next < head.Position.Generation || head.record == nil {
+			var err error
+			if page, err = s.recordPage(ctx, next, head.Position.Generation, view.revision); err != nil {
+				return err
+			}
 		}
 		if len(page) == 0 {
 			return fmt.Errorf("generation %d: %w", next, errGap)
@@ -88,7 +83,7 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 			if err != nil {
 				return damagedUnlessNewer(err)
 			}
-			sum.records += weighRecord(raw, r)
+			sum.records += int64(len(raw)) + weigh(&r.List)
 			next = r.Generation + 1
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
-	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // Store is one tenant in etcd. Its methods may be called from several goroutines.
@@ -29,9 +28,7 @@ type Head struct {
 	codec.Head
 	raw         []byte // what compare-and-swap compares
 	modRevision int64
-	// Of a head that was committed here: what its record follows, and weighs.
-	parent diff.Hash
-	weight int64 // 0 if that is not known
+	record      []byte // its stored bytes, if it was committed here and they are few; else nil
 }
 
 // Same reports whether h and o are the same bytes in etcd; nil is no head.
