@@ -26,7 +26,10 @@ type Figure struct {
 // figures is the whole table, in the order of the document.
 func figures() []Figure {
 	return slices.Concat(
-		[]Figure{editFigure()},
+		[]Figure{
+			editFigure(),
+			bystanderFigure(),
+		},
 		growthFigures(),
 	)
 }
