@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -55,22 +57,22 @@ func (w *work) switchTree(ctx context.Context, c Contents) error {
 // old tree finds what was created or changed, and keeps it.
 func (b *build) asSurveyed() error {
 	w := b.w
-	seen := 0
+	var seen atomic.Int64
 	all := &walker{visit: func(_ int, path string, n node) (bool, error) {
-		seen++
+		seen.Add(1)
 		if was, ok := w.survey.found[path]; !ok || !n.same(was) || n.mode != was.mode || n.uid != was.uid || n.gid != was.gid {
 			return false, fmt.Errorf("%q: %w", path, errRaced)
 		}
 		return true, nil
 	}}
-	err := all.walk(int(w.t.dir.Fd()), "")
+	err := all.walkWide(int(w.t.dir.Fd()))
 	switch {
 	case errors.Is(err, errRaced):
 		return err
 	case err != nil:
 		return w.t.fault("look at", "", err)
-	case seen != len(w.survey.found):
-		return fmt.Errorf("%d paths vanished: %w", len(w.survey.found)-seen, errRaced)
+	case int(seen.Load()) != len(w.survey.found):
+		return fmt.Errorf("%d paths vanished: %w", len(w.survey.found)-int(seen.Load()), errRaced)
 	}
 	return nil
 }
@@ -202,16 +204,17 @@ func (t *Target) notFresh() error {
 func (w *work) lookBack(old *oldTree) error {
 	l := w.t.looker(old)
 	defer l.close()
+	var mu sync.Mutex // guards l
 	all := &walker{visit: func(dir int, path string, n node) (bool, error) {
-		if was, ok := w.survey.found[path]; ok && was.same(n) {
+		was, ok := w.survey.found[path]
+		if ok && was.same(n) || !ok && n.kind == diff.Directory {
 			return true, nil
 		}
-		if _, ok := w.survey.found[path]; !ok && n.kind == diff.Directory {
-			return true, nil
-		}
+		mu.Lock()
+		defer mu.Unlock()
 		return true, l.look(dir, path, n)
 	}}
-	if err := all.walk(int(old.dir.Fd()), ""); err != nil {
+	if err := all.walkWide(int(old.dir.Fd())); err != nil {
 		return w.t.fault("look through", "", err)
 	}
 	w.kept = merge(w.kept, l.kept)
