@@ -11,7 +11,7 @@ LINT := bin/golangci-lint-$(GOLANGCI_LINT)
 GEN  := bin/buf-$(BUF)
 NFPM := bin/nfpm-$(NFPM_VERSION)
 
-.PHONY: help build demo test race fuzz faults sample soak mutations lint replay generate packages checked units booted clean
+.PHONY: help build demo test race fuzz faults sample soak mutations bench lint replay generate packages checked units booted clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ soak: bin/etcd bin/etcdctl bin/etcdutl ## faults drawn at random, again and agai
 
 mutations: bin/etcd bin/etcdctl bin/etcdutl ## breaks the program on purpose, and has the fault lab see it
 	.ci/mutations
+
+bench: bin/etcd bin/etcdctl bin/plots ## how fast it is, beside the machine and others [RUN=figure], into docs/benchmarks.md
+	.ci/bench '$(RUN)'
 
 # Its lock lies in TMPDIR: other checkouts and users have their own.
 lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml
@@ -96,6 +99,10 @@ bin/protoc-gen-go: go.mod
 # etcd's programs, from a module of their own: its server needs far more than we do.
 bin/etcd: tools/go.mod
 	cd tools && go build -o ../$@ go.etcd.io/etcd/server/v3
+
+# Draws what was measured; what it needs is no business of the product's go.mod either.
+bin/plots: tools/go.mod tools/plots/main.go
+	cd tools && go build -o ../$@ ./plots
 
 bin/etcdctl bin/etcdutl: bin/%: tools/go.mod
 	cd tools && go build -o ../$@ go.etcd.io/etcd/$*/v3

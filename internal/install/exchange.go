@@ -157,6 +157,7 @@ func (b *build) settle() error {
 	_ = old.dir.Close()
 	old.dir = nil
 	w.result.Kept = w.kept.count()
+	t.swept = false
 	t.sweep(w.kept, false)
 	if err != nil {
 		return err

@@ -68,9 +68,12 @@ func (t *Target) noteWritten(dir int, name string, s *step, staged node) {
 	if !s.New.HasContent() {
 		return
 	}
-	seen := t.now()
+	if t.now().UnixNano()-staged.mtime.Nano() < int64(raceWindow) {
+		delete(t.stamps, s.Path)
+		return
+	}
 	n, err := lstat(dir, name)
-	if err != nil || !n.renamed(staged) || seen.UnixNano()-n.mtime.Nano() < int64(raceWindow) {
+	if err != nil || !n.renamed(staged) {
 		delete(t.stamps, s.Path)
 		return
 	}

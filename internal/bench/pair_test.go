@@ -1,0 +1,106 @@
+//go:build bench
+
+package bench
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/confsyncd/confsyncd/internal/lab"
+)
+
+// patience is how long a measurement may take before it has failed.
+const patience = 2 * time.Minute
+
+// Pair is a publisher and an agent that follows it, both running.
+type Pair struct {
+	m              *Meter
+	Source, Target *lab.Host
+}
+
+// Pair starts a publisher of what is in the source's directory, and an agent.
+func (m *Meter) Pair(source, target *lab.Host, publish ...string) *Pair {
+	m.Helper()
+	p := &Pair{m: m, Source: source, Target: target}
+	m.Must(source.Start("publish", publish...))
+	m.Must(target.Start("agent"))
+	p.Settled()
+	return p
+}
+
+// Settled waits until the target is at the newest generation, and nothing is left to
+// publish.
+func (p *Pair) Settled() {
+	p.m.Helper()
+	_, err := lab.Eventually(patience, func() error {
+		r := p.Source.Run(p.m.T, "push", "--dry-run")
+		s := p.Target.Report(p.m.T)
+		if r.Code == 0 && len(s.Targets) == 1 && s.Targets[0].Behind != nil && *s.Targets[0].Behind == 0 {
+			return nil
+		}
+		return fmt.Errorf("%v, %+v", r, s.Targets)
+	})
+	p.m.Must(err)
+}
+
+// Arrival is what waits for a file to arrive in a directory.
+type Arrival struct {
+	m      *Meter
+	dir    string
+	events int
+}
+
+// Arrival watches a directory for files that are renamed into it. It ends with the figure.
+func (m *Meter) Arrival(dir string) *Arrival {
+	m.Helper()
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	m.Must(err)
+	m.Cleanup(func() { _ = unix.Close(fd) })
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO)
+	m.Must(err)
+	return &Arrival{m: m, dir: dir, events: fd}
+}
+
+// Await waits until the file has that content, and returns how long after begin an event
+// said so.
+func (a *Arrival) Await(begin time.Time, name, content string) time.Duration {
+	a.m.Helper()
+	for {
+		poll := []unix.PollFd{{Fd: int32(a.events), Events: unix.POLLIN}}
+		n, err := unix.Poll(poll, int(patience/time.Millisecond))
+		if err == unix.EINTR { //nolint:errorlint // The kernel's own.
+			continue
+		}
+		took := time.Since(begin)
+		if a.m.Must(err); n == 0 {
+			a.m.Fatalf("%s did not arrive within %v", name, patience)
+		}
+		var buf [64 << 10]byte
+		_, err = unix.Read(a.events, buf[:])
+		a.m.Must(err)
+		got, err := os.ReadFile(filepath.Join(a.dir, name))
+		if err == nil && string(got) == content {
+			return took
+		}
+	}
+}
+
+// Replace replaces a file by one of the same directory's file system, as editors do, and
+// returns when the rename began.
+func (m *Meter) Replace(dir, name, content string) time.Time {
+	m.Helper()
+	outside := filepath.Clean(dir) + ".new"
+	m.Must(os.WriteFile(outside, []byte(content), 0o644))
+	begin := time.Now()
+	m.Must(os.Rename(outside, filepath.Join(dir, name)))
+	return begin
+}
+
+// Rest lets the machine come to rest, and nobody's timers be in step. What is measured
+// after it is what happens to an edit on a machine that had nothing to do.
+func Rest() { time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond)) }
