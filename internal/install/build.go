@@ -35,6 +35,7 @@ type build struct {
 	to      *cursor // below root
 	stage   *stage
 	dirs    []directory
+	copied  []string // what could not be linked
 }
 
 // directory is one that is made, with what it is to be when all is in it.
@@ -154,6 +155,7 @@ func (b *build) takeOver(ctx context.Context) error {
 	}
 	for _, c := range links.copies {
 		b.w.t.o.Beat()
+		b.copied = append(b.copied, c.path)
 		if err := b.copy(c.path, c.n, &c.e); err != nil {
 			return b.fault(c.path, err)
 		}

@@ -50,12 +50,63 @@ func (w *work) switchTree(ctx context.Context, c Contents) error {
 }
 
 // asSurveyed returns an error that wraps errRaced unless the target is what the new tree
-// was built from.
+// was built from. Of the files that both trees share this says only that they are still
+// there: what others write into one of them, meanwhile or later, comes to both trees, and
+// the look through the old one finds it.
 //
-// RACE: between this and the exchange (for 10,000 files some 40 ms), what others create
-// or change comes to the old tree alone, and what they delete stays. The look through the
-// old tree finds what was created or changed, and keeps it.
+// RACE: between this and the exchange (milliseconds), what others create or change comes
+// to the old tree alone, and what they delete stays. The look through the old tree finds
+// what was created or changed, and keeps it.
 func (b *build) asSurveyed() error {
+	quiet, err := b.quiet()
+	if quiet || err != nil {
+		return err
+	}
+	return b.asSurveyedAll()
+}
+
+// quiet reports whether nothing was made, removed or renamed in any directory since the
+// survey, by the directories' times, and no path was changed that is not shared.
+func (b *build) quiet() (bool, error) {
+	w := b.w
+	if w.survey.recent {
+		return false, nil
+	}
+	if now, err := lstat(int(w.t.dir.Fd()), "."); err != nil || now != w.survey.root {
+		return false, err
+	}
+	var paths []string
+	for path, n := range w.survey.found {
+		if n.kind == diff.Directory || w.survey.carry[path] {
+			paths = append(paths, path)
+		}
+	}
+	for _, st := range w.steps {
+		if st.found.kind != diff.None {
+			paths = append(paths, st.Path)
+		}
+	}
+	paths = append(paths, b.copied...)
+	slices.SortFunc(paths, diff.ComparePaths)
+	c := w.t.cursor()
+	defer c.close()
+	for _, path := range paths {
+		dir, name, err := c.at(path)
+		if absent(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, w.t.fault("look at", path, err)
+		}
+		if now, err := lstat(dir, name); err != nil || now != w.survey.found[path] {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// asSurveyedAll is asSurveyed by every path.
+func (b *build) asSurveyedAll() error {
 	w := b.w
 	var seen atomic.Int64
 	all := &walker{visit: func(_ int, path string, n node) (bool, error) {

@@ -120,9 +120,9 @@ var errUnlinkable = errors.New("not to be linked")
 // told, is not linked: what is written to it would come to both trees.
 //
 // RACE: who opens a file for writing after this, and writes in place, writes into both
-// trees. Until the last look before the exchange that is noticed and begun anew; later
-// the look through the old tree finds it, and makes the path suspect. What is written
-// into a live tree afterwards also reaches the old one, as long as both share the file.
+// trees. The look through the old tree finds it, and makes the path suspect. What is
+// written into a live tree afterwards also reaches the old one, as long as both share the
+// file.
 func link(from, to *cursor, path string, n node) (now node, err error) {
 	dir, name, err := from.at(path)
 	if absent(err) {

@@ -13,6 +13,11 @@ import (
 
 // survey is what stands in a target that is to be switched as a whole.
 type survey struct {
+	// root is the target itself, before it was looked at.
+	root node
+	// recent says that a directory was changed so shortly before it was looked at that
+	// its times may not tell of what happened in it since.
+	recent bool
 	// found is everything but .confsyncd, by path.
 	found map[string]node
 	// carry are the paths that are taken along as they stand: what changes of the
@@ -43,6 +48,11 @@ func (w *work) lookAround() error {
 		s.leftBehind(path)
 	}
 	w.survey = &survey{found: make(map[string]node, w.t.State().Managed.Len()), carry: map[string]bool{}}
+	root, err := lstat(int(w.t.dir.Fd()), ".")
+	if err != nil {
+		return w.t.fault("look at", "", err)
+	}
+	w.survey.root, w.survey.recent = root, racy(root, time.Now())
 	all := &walker{visit: s.visit}
 	if err := all.walkWide(int(w.t.dir.Fd())); err != nil {
 		if errors.Is(err, errRaced) {
@@ -67,8 +77,9 @@ func (s *surveyor) leftBehind(path string) {
 // visit may be called by several goroutines at a time.
 func (s *surveyor) visit(dir int, path string, n node) (into bool, err error) {
 	name := diff.Base(path)
-	readable := true
+	readable, recent := true, false
 	if n.kind == diff.Directory {
+		recent = racy(n, time.Now())
 		if n.dev != s.w.t.dev || mounted(dir, name) {
 			return false, s.w.t.fault("look at", path, unix.EXDEV)
 		}
@@ -80,6 +91,7 @@ func (s *surveyor) visit(dir int, path string, n node) (into bool, err error) {
 	defer s.mu.Unlock()
 	s.w.t.o.Beat()
 	s.w.survey.found[path] = n
+	s.w.survey.recent = s.w.survey.recent || recent
 	switch {
 	case n.kind == special:
 		s.inTheWay(path, "a "+n.describe()+" stands there; remove it")
