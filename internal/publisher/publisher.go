@@ -50,6 +50,8 @@ type Publisher struct {
 
 	coder *codec.Coder
 	bases *bases // of patches
+	// stamped is the digest of the tree whose stamps the state directory has; zero if none.
+	stamped diff.Hash
 	// known is the version that bases were last read from etcd with, nil if there is none.
 	known  *store.Version
 	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand

@@ -1,6 +1,7 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -46,6 +47,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	p.memory = memory
 	p.bases.open(memory.dir, false)
 	defer p.bases.close()
+	p.recallStamps()
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
@@ -102,6 +104,7 @@ type daemon struct {
 
 	dirty    watcher.Dirty
 	retrying store.Backoff
+	live     bool             // it was, once
 	changing int              // steps in a row that ended with scan.ErrChanged
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
@@ -112,7 +115,8 @@ type daemon struct {
 func (d *daemon) loop(ctx context.Context) error {
 	rescan := time.NewTicker(d.options.Rescan)
 	defer rescan.Stop()
-	rehash := time.NewTimer(d.options.rehashWait())
+	defer d.keepStamps()
+	rehash := time.NewTimer(d.options.rehashWait(cmp.Or(d.scanner.Complete(), time.Now())))
 	defer rehash.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -131,13 +135,15 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
-			d.rehash.ask(d.scanned)
+			d.readAgain()
 		case <-rehash.C:
-			d.rehash.ask(d.scanned)
-			rehash.Reset(d.options.rehashWait())
+			rehash.Reset(d.readAgain())
 			continue
 		case found := <-d.rehash.found:
-			d.distrust(found)
+			if d.rehashed(found); len(found.paths) == 0 {
+				d.keepStamps()
+				continue
+			}
 		case answer := <-d.keeper.done:
 			d.keep(ctx, answer)
 			continue
@@ -235,6 +241,10 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 	d.retrying.Reset()
 	if err != nil {
 		return d.standBy(out)
+	}
+	if !d.live {
+		d.live = true
+		d.keepStamps() // Who kills it need not read all again.
 	}
 	d.diary.live(len(out.held), d.watcher.Degraded())
 	d.keeper.ask(d.view)

@@ -69,7 +69,7 @@ func (s *Scanner) readFile(dir int, name string, size int64) ([]byte, error) {
 		return nil, errMoved
 	}
 	content := make([]byte, 0, size)
-	if err := f.read(s.buf, func(b []byte) { content = append(content, b...) }); err != nil {
+	if err := f.read(s.own.buf, func(b []byte) { content = append(content, b...) }); err != nil {
 		return nil, err
 	}
 	// Nobody is asked who writes it: with the hash that the scan found, these are the

@@ -56,4 +56,23 @@ type record struct {
 	racy  bool // read again, whatever the stamp says
 }
 
+// anyDev is the device in a stamp that another process has left: which number a file's
+// has may differ from mount to mount, and on overlayfs from layer to layer.
+const anyDev = 0
+
+// still reports whether the stamp says that a file or symlink is as it was when it was read.
+// Of a nil record it is not known.
+func (r *record) still(st *unix.Stat_t) bool {
+	return r != nil && !r.racy && r.at(st).stamp == stampOf(st)
+}
+
+// at returns the record with the device that the file is found on, if it has none.
+func (r *record) at(st *unix.Stat_t) record {
+	known := *r
+	if known.stamp.dev == anyDev {
+		known.stamp.dev = st.Dev
+	}
+	return known
+}
+
 func compareRecord(r record, name string) int { return strings.Compare(r.name, name) }

@@ -34,9 +34,14 @@ func (d *directory) record(name string) (record, bool) {
 	return d.files[i], true
 }
 
-// set makes children the directory's tree, which stays the same if they are.
-func (d *directory) set(children []diff.Child) {
-	if d.tree == nil || !holds(d.tree, children) {
+// set makes children the directory's tree, which stays the same if they are, or becomes the
+// committed one if they are that: then it is in memory once.
+func (d *directory) set(children []diff.Child, committed *diff.Dir) {
+	switch {
+	case d.tree != nil && holds(d.tree, children):
+	case committed != nil && holds(committed, children):
+		d.tree = committed
+	default:
 		d.tree = diff.NewDir(children)
 	}
 }
@@ -67,6 +72,34 @@ type listing struct {
 	children []diff.Child
 	files    []record
 	subs     map[string]*directory
+	next     int // where in the directory's known files the next name is likely to be
+}
+
+// known returns what is known of a file; nil if that is nothing. Names that are asked for in
+// order are not searched for.
+func (l *listing) known(in *directory, name string) *record {
+	if l.next >= len(in.files) || in.files[l.next].name != name {
+		i, ok := slices.BinarySearchFunc(in.files, name, compareRecord)
+		if l.next = i; !ok {
+			return nil
+		}
+	}
+	l.next++
+	return &in.files[l.next-1]
+}
+
+// append adds what the next names of the directory have; parts is how many such lots there
+// are.
+func (l *listing) append(next listing, parts int) {
+	if l.children == nil {
+		l.children = make([]diff.Child, 0, parts*stretch)
+		l.files = make([]record, 0, len(next.files)*parts)
+	}
+	l.children = append(l.children, next.children...)
+	l.files = append(l.files, next.files...)
+	for name, d := range next.subs {
+		l.keep(name, d)
+	}
 }
 
 // has reports whether the name that was looked at last was added.
@@ -116,9 +149,10 @@ func (s *Scanner) mode(found uint32) uint32 {
 	return 0o644
 }
 
-// walk is one scan under way.
+// walk is one scan under way, or what one goroutine does of it.
 type walk struct {
 	*Scanner
+	*tools
 	ctx       context.Context
 	found     []Held
 	settling  map[string]sighting // the next Scanner.unsettled
@@ -133,6 +167,9 @@ func (w *walk) visit(in here, want *dirty) error {
 	switch {
 	case in.known.stale:
 		want = &dirty{self: true, deep: true}
+		if in.known.tree == nil {
+			in.known.files = w.recalled.records(in.path, w.rootID())
+		}
 	case want == nil:
 		want = &dirty{self: true}
 	}
@@ -172,7 +209,7 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 		i, _ := slices.BinarySearchFunc(children, name, func(c diff.Child, n string) int { return strings.Compare(c.Name, n) })
 		children[i] = w.dirChild(name, st.Mode, sub)
 	}
-	in.known.set(children)
+	in.known.set(children, in.committed)
 	return true, nil
 }
 
@@ -183,17 +220,33 @@ func (w *walk) look(in here, want *dirty) error {
 		return err
 	}
 	saving := w.saving(in, names)
-	names = merge(names, saving)
+	next, err := w.share(merge(names, saving), func(w *walk, names []string) (listing, error) {
+		return w.children(in, names, saving, want)
+	})
+	if err != nil {
+		return err
+	}
+	in.known.set(next.children, in.committed)
+	in.known.files, in.known.subs, in.known.stale = next.files, next.subs, false
+	return nil
+}
+
+// children looks at some names in a directory. Those in saving stand for files that an
+// editor has moved aside.
+func (w *walk) children(in here, names, saving []string, want *dirty) (listing, error) {
 	next := listing{
 		children: make([]diff.Child, 0, len(names)),
 		files:    make([]record, 0, len(names)),
 	}
+	w.options.Beat()
 	for _, name := range names {
 		if err := w.ctx.Err(); err != nil {
-			return err
+			return next, err
 		}
-		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
+		if len(saving) == 0 && err == nil {
+			continue
+		}
 		if _, is := slices.BinarySearch(saving, name); is && err == nil && !next.has(name) {
 			rec, _ := in.known.record(name)
 			next.files = append(next.files, rec) // Its inode tells it apart the next time too.
@@ -203,32 +256,29 @@ func (w *walk) look(in here, want *dirty) error {
 		if errors.As(err, &o) {
 			w.hold(&next, in, name, o)
 		} else if err != nil {
-			return err
+			return next, err
 		}
 	}
-	in.known.set(next.children)
-	in.known.files, in.known.subs, in.known.stale = next.files, next.subs, false
-	return nil
+	return next, nil
 }
 
 // child adds what stands at one name. It returns the context's error, or an
 // *obstacle if the path is to be held.
 func (w *walk) child(next *listing, in here, name string, want *dirty) error {
-	path := diff.Join(in.path, name)
+	var st unix.Stat_t
 	for range attempts {
-		var st unix.Stat_t
 		err := lstat(in.fd, name, &st)
 		// What cannot be told may be a directory.
-		if errors.Is(err, unix.ENOENT) || w.rules.match(path, err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) {
+		if errors.Is(err, unix.ENOENT) || w.rules.matchIn(in.path, name, err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) {
 			return nil
 		}
 		if err != nil {
 			return &obstacle{Unreadable, err}
 		}
-		if err := checkPath(path, name); err != nil {
+		if err := checkPath(in.path, name); err != nil {
 			return &obstacle{BadPath, err}
 		}
-		if err := w.take(next, in, name, path, &st, want); !errors.Is(err, errMoved) {
+		if err := w.take(next, in, name, &st, want); !errors.Is(err, errMoved) {
 			return err
 		}
 	}
@@ -236,24 +286,24 @@ func (w *walk) child(next *listing, in here, name string, want *dirty) error {
 }
 
 // checkPath is diff.CheckPath for a name in a directory whose path is valid.
-func checkPath(path, name string) error {
-	if len(path) > diff.MaxPath {
-		return diff.CheckPath(path)
+func checkPath(dir, name string) error {
+	if len(dir)+1+len(name) > diff.MaxPath {
+		return diff.CheckPath(diff.Join(dir, name))
 	}
 	return diff.CheckName(name)
 }
 
 // take adds what lstat found at one name, by its kind.
-func (w *walk) take(next *listing, in here, name, path string, st *unix.Stat_t, want *dirty) error {
+func (w *walk) take(next *listing, in here, name string, st *unix.Stat_t, want *dirty) error {
 	var rec record
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return w.subdir(next, in, name, st, want)
 	case unix.S_IFREG:
-		rec, err = w.file(in, name, path, st)
+		rec, err = w.file(in, name, next.known(in.known, name), st)
 	case unix.S_IFLNK:
-		rec, err = w.symlink(in, name, st)
+		rec, err = w.symlink(in, name, next.known(in.known, name), st)
 	default:
 		return &obstacle{reason: Unsupported}
 	}
