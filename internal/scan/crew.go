@@ -48,7 +48,7 @@ type part struct {
 
 // share looks at names, stretch by stretch, each on whichever goroutine is free, and
 // returns what stands there in the order of names.
-func (w *walk) share(names []string, look func(*walk, []string) (listing, error)) (listing, error) {
+func (w *walk) share(in here, names []string, look func(*walk, []string) (listing, error)) (listing, error) {
 	if len(names) <= stretch || cap(w.crew) == 0 {
 		return look(w, names)
 	}
@@ -65,7 +65,7 @@ func (w *walk) share(names []string, look func(*walk, []string) (listing, error)
 		}
 	}
 	others.Wait()
-	return w.join(parts)
+	return w.join(in.listing(names), parts)
 }
 
 // fork has another goroutine look at a part, and reports whether one was free.
@@ -83,9 +83,8 @@ func (w *walk) fork(p *part, others *sync.WaitGroup, look func(*walk, []string) 
 	}
 }
 
-// join puts together what the parts found.
-func (w *walk) join(parts []part) (listing, error) {
-	var all listing
+// join adds what the parts found to all.
+func (w *walk) join(all listing, parts []part) (listing, error) {
 	for _, p := range parts {
 		if p.err != nil {
 			return listing{}, p.err
@@ -93,7 +92,7 @@ func (w *walk) join(parts []part) (listing, error) {
 		if p.walk != nil {
 			w.gather(p.walk)
 		}
-		all.append(p.found, len(parts))
+		all.follow(p.found)
 	}
 	return all, nil
 }

@@ -113,7 +113,7 @@ func (f file) leasable() (bool, error) {
 func (w *walk) file(in here, name string, known *record, st *unix.Stat_t) (record, error) {
 	limit := w.options.MaxFileSize
 	if known.still(st) && (limit <= 0 || st.Size <= limit) {
-		return known.at(st), nil
+		return *known, nil
 	}
 	w.options.Beat()
 	start := w.now()
@@ -180,7 +180,7 @@ func (w *walk) symlink(in here, name string, known *record, st *unix.Stat_t) (re
 		return record{}, &obstacle{reason: SymlinkRefused}
 	}
 	if known.still(st) {
-		return known.at(st), nil
+		return *known, nil
 	}
 	start := w.now()
 	target, s, err := readSymlink(in.fd, name)

@@ -63,16 +63,14 @@ const anyDev = 0
 // still reports whether the stamp says that a file or symlink is as it was when it was read.
 // Of a nil record it is not known.
 func (r *record) still(st *unix.Stat_t) bool {
-	return r != nil && !r.racy && r.at(st).stamp == stampOf(st)
-}
-
-// at returns the record with the device that the file is found on, if it has none.
-func (r *record) at(st *unix.Stat_t) record {
-	known := *r
-	if known.stamp.dev == anyDev {
-		known.stamp.dev = st.Dev
+	if r == nil || r.racy {
+		return false
 	}
-	return known
+	now := stampOf(st)
+	if r.stamp.dev == anyDev {
+		now.dev = anyDev
+	}
+	return r.stamp == now
 }
 
 func compareRecord(r record, name string) int { return strings.Compare(r.name, name) }

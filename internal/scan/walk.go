@@ -34,28 +34,16 @@ func (d *directory) record(name string) (record, bool) {
 	return d.files[i], true
 }
 
-// set makes children the directory's tree, which stays the same if they are, or becomes the
-// committed one if they are that: then it is in memory once.
-func (d *directory) set(children []diff.Child, committed *diff.Dir) {
-	switch {
-	case d.tree != nil && holds(d.tree, children):
-	case committed != nil && holds(committed, children):
-		d.tree = committed
-	default:
-		d.tree = diff.NewDir(children)
+// set makes children, which began as one of like, the directory's tree.
+func (d *directory) set(children *likely[diff.Child], like *diff.Dir) {
+	if children.own == nil && like != nil && children.same == len(children.known) {
+		d.tree = like
+		return
 	}
-}
-
-// holds reports whether children, sorted by name, are all that the tree's top holds.
-func holds(tree *diff.Dir, children []diff.Child) bool {
-	i := 0
-	for c := range tree.Children() {
-		if i == len(children) || children[i] != c {
-			return false
-		}
-		i++
+	if children.own == nil {
+		children.own = slices.Clone(children.list())
 	}
-	return i == len(children)
+	d.tree = diff.NewDir(children.own)
 }
 
 // here is the directory that is being looked at.
@@ -67,36 +55,53 @@ type here struct {
 	committed *diff.Dir // nil if none was committed
 }
 
+// like returns what the directory most probably still holds: what it held, or what was
+// committed. Then both are in memory once.
+func (h here) like() *diff.Dir {
+	if h.known.tree != nil {
+		return h.known.tree
+	}
+	return h.committed
+}
+
 // listing is what one look at a directory gathers, in the order of names.
 type listing struct {
-	children []diff.Child
-	files    []record
+	children likely[diff.Child]
+	files    likely[record]
 	subs     map[string]*directory
-	next     int // where in the directory's known files the next name is likely to be
 }
 
-// known returns what is known of a file; nil if that is nothing. Names that are asked for in
-// order are not searched for.
-func (l *listing) known(in *directory, name string) *record {
-	if l.next >= len(in.files) || in.files[l.next].name != name {
-		i, ok := slices.BinarySearchFunc(in.files, name, compareRecord)
-		if l.next = i; !ok {
-			return nil
-		}
+// listing returns an empty one for some of a directory's names, which follow each other.
+func (h here) listing(names []string) (l listing) {
+	l.children.known, l.files.known = h.like().List(), h.known.files
+	l.children.about, l.files.about = len(names), len(names)
+	if len(names) > 0 {
+		l.children.from, _ = slices.BinarySearchFunc(l.children.known, names[0], compareChild)
+		l.files.from, _ = slices.BinarySearchFunc(l.files.known, names[0], compareRecord)
 	}
-	l.next++
-	return &in.files[l.next-1]
+	return l
 }
 
-// append adds what the next names of the directory have; parts is how many such lots there
-// are.
-func (l *listing) append(next listing, parts int) {
-	if l.children == nil {
-		l.children = make([]diff.Child, 0, parts*stretch)
-		l.files = make([]record, 0, len(next.files)*parts)
+func compareChild(c diff.Child, name string) int { return strings.Compare(c.Name, name) }
+
+// record returns what is known of the file of that name; nil if that is nothing. The one
+// that comes next is not searched for.
+func (l *listing) record(name string) *record {
+	known := l.files.known
+	if i := l.files.from + l.files.same; i < len(known) && known[i].name == name {
+		return &known[i]
 	}
-	l.children = append(l.children, next.children...)
-	l.files = append(l.files, next.files...)
+	i, ok := slices.BinarySearchFunc(known, name, compareRecord)
+	if !ok {
+		return nil
+	}
+	return &known[i]
+}
+
+// follow adds what the next names of the directory have.
+func (l *listing) follow(next listing) {
+	l.children.follow(&next.children)
+	l.files.follow(&next.files)
 	for name, d := range next.subs {
 		l.keep(name, d)
 	}
@@ -104,11 +109,12 @@ func (l *listing) append(next listing, parts int) {
 
 // has reports whether the name that was looked at last was added.
 func (l *listing) has(name string) bool {
-	return len(l.children) > 0 && l.children[len(l.children)-1].Name == name
+	children := l.children.list()
+	return len(children) > 0 && children[len(children)-1].Name == name
 }
 
 func (l *listing) addDir(child diff.Child, d *directory) {
-	l.children = append(l.children, child)
+	l.children.add(child)
 	l.keep(child.Name, d)
 }
 
@@ -120,8 +126,8 @@ func (l *listing) keep(name string, d *directory) {
 }
 
 func (l *listing) addRecord(r record, e diff.Entry) {
-	l.children = append(l.children, diff.Child{Name: r.name, Entry: e})
-	l.files = append(l.files, r)
+	l.children.add(diff.Child{Name: r.name, Entry: e})
+	l.files.add(r)
 }
 
 // dirChild returns a directory as the tree carries it.
@@ -188,7 +194,7 @@ func (w *walk) visit(in here, want *dirty) error {
 // that are not. It returns false if one of these is not what it was: then this
 // directory must be looked at.
 func (w *walk) through(in here, want *dirty) (bool, error) {
-	children := slices.Collect(in.known.tree.Children())
+	children := likely[diff.Child]{known: in.known.tree.List(), same: len(in.known.tree.List())}
 	for name, below := range want.below {
 		sub := in.known.subs[name]
 		if sub == nil || sub.stale {
@@ -206,10 +212,15 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 		if err != nil {
 			return false, w.ctx.Err()
 		}
-		i, _ := slices.BinarySearchFunc(children, name, func(c diff.Child, n string) int { return strings.Compare(c.Name, n) })
-		children[i] = w.dirChild(name, st.Mode, sub)
+		i, _ := slices.BinarySearchFunc(children.known, name, compareChild)
+		if child := w.dirChild(name, st.Mode, sub); child != children.list()[i] {
+			if children.own == nil {
+				children.own = slices.Clone(children.known)
+			}
+			children.own[i] = child
+		}
 	}
-	in.known.set(children, in.committed)
+	in.known.set(&children, in.known.tree)
 	return true, nil
 }
 
@@ -220,24 +231,21 @@ func (w *walk) look(in here, want *dirty) error {
 		return err
 	}
 	saving := w.saving(in, names)
-	next, err := w.share(merge(names, saving), func(w *walk, names []string) (listing, error) {
+	next, err := w.share(in, merge(names, saving), func(w *walk, names []string) (listing, error) {
 		return w.children(in, names, saving, want)
 	})
 	if err != nil {
 		return err
 	}
-	in.known.set(next.children, in.committed)
-	in.known.files, in.known.subs, in.known.stale = next.files, next.subs, false
+	in.known.set(&next.children, in.like())
+	in.known.files, in.known.subs, in.known.stale = next.files.list(), next.subs, false
 	return nil
 }
 
 // children looks at some names in a directory. Those in saving stand for files that an
 // editor has moved aside.
 func (w *walk) children(in here, names, saving []string, want *dirty) (listing, error) {
-	next := listing{
-		children: make([]diff.Child, 0, len(names)),
-		files:    make([]record, 0, len(names)),
-	}
+	next := in.listing(names)
 	w.options.Beat()
 	for _, name := range names {
 		if err := w.ctx.Err(); err != nil {
@@ -249,7 +257,7 @@ func (w *walk) children(in here, names, saving []string, want *dirty) (listing, 
 		}
 		if _, is := slices.BinarySearch(saving, name); is && err == nil && !next.has(name) {
 			rec, _ := in.known.record(name)
-			next.files = append(next.files, rec) // Its inode tells it apart the next time too.
+			next.files.add(rec) // Its inode tells it apart the next time too.
 			err = &obstacle{reason: Saving}
 		}
 		var o *obstacle
@@ -301,9 +309,9 @@ func (w *walk) take(next *listing, in here, name string, st *unix.Stat_t, want *
 	case unix.S_IFDIR:
 		return w.subdir(next, in, name, st, want)
 	case unix.S_IFREG:
-		rec, err = w.file(in, name, next.known(in.known, name), st)
+		rec, err = w.file(in, name, next.record(name), st)
 	case unix.S_IFLNK:
-		rec, err = w.symlink(in, name, next.known(in.known, name), st)
+		rec, err = w.symlink(in, name, next.record(name), st)
 	default:
 		return &obstacle{reason: Unsupported}
 	}
@@ -360,7 +368,7 @@ func identify(known *directory, st *unix.Stat_t, mount bool) (*directory, error)
 // hold keeps at a name what is committed there, if anything, and reports it.
 func (w *walk) hold(next *listing, in here, name string, o *obstacle) {
 	if c, ok := in.committed.Child(name); ok {
-		next.children = append(next.children, c)
+		next.children.add(c)
 	}
 	path := diff.Join(in.path, name)
 	h := Held{Path: path, Reason: o.reason, Err: o.err, Since: w.now()}
