@@ -3,6 +3,7 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
@@ -20,10 +21,10 @@ const (
 // contents finds the changes' contents a place in the record or in packs, as patches
 // where that is less. Content that the changes take away elsewhere, or that keeps its
 // path, is not sent again: readers have it, or find it by its hash. At a founding
-// everything is sent, whole. It returns the size of what is sent before it is made less.
-func (p *Publisher) contents(ctx context.Context, changes []diff.Change, founding bool, stage func(codec.Pack) error) ([]codec.Change, int64, error) {
+// everything is sent, whole.
+func (p *Publisher) contents(ctx context.Context, changes []diff.Change, on standing, stage func(codec.Pack) error) (contents, error) {
 	known := make(map[diff.Hash]bool)
-	if !founding {
+	if !on.founding {
 		for _, c := range changes {
 			if c.Old.HasContent() {
 				known[c.Old.Hash] = true
@@ -33,7 +34,7 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, foundin
 	sent := make([]codec.Change, len(changes))
 	first := make(map[diff.Hash]int) // the change that each content is sent with
 	l := load{stage: stage}
-	var bytes int64
+	var out contents
 	p.asking = etcdBudget
 	for i, c := range changes {
 		sent[i] = codec.Change{Path: c.Path, New: c.New}
@@ -43,21 +44,25 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, foundin
 		if _, ok := first[c.New.Hash]; ok {
 			continue
 		}
-		first[c.New.Hash] = i
-		bytes += c.New.Size
 		p.reading = c.Path
 		p.options.Beat()
 		content, err := p.scanner.Read(c.Path, c.New)
-		if err != nil {
-			return nil, 0, err
+		if p.leaves(c, on, err) {
+			out.left = append(out.left, c.Path)
+			continue
 		}
-		patch := p.patch(ctx, c, founding, content)
+		if err != nil {
+			return contents{}, err
+		}
+		first[c.New.Hash] = i
+		out.bytes += c.New.Size
+		patch := p.patch(ctx, c, on.founding, content)
 		if err := l.add(&sent[i], content, patch); err != nil {
-			return nil, 0, err
+			return contents{}, err
 		}
 	}
 	if err := l.close(); err != nil {
-		return nil, 0, err
+		return contents{}, err
 	}
 	for i := range sent {
 		from, ok := first[sent[i].New.Hash]
@@ -69,7 +74,18 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, foundin
 			sent[i].Content = sent[from].Content
 		}
 	}
-	return sent, bytes, nil
+	out.changes = slices.DeleteFunc(sent, func(c codec.Change) bool {
+		_, is := slices.BinarySearchFunc(out.left, c.Path, diff.ComparePaths)
+		return is
+	})
+	return out, nil
+}
+
+// contents is what a commit sends.
+type contents struct {
+	changes []codec.Change
+	bytes   int64    // of the contents, before they are made less
+	left    []string // paths that are left to a later commit, in order
 }
 
 // patch returns the patch that leads from the old content to the new one, nil if there

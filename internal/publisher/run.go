@@ -105,7 +105,6 @@ type daemon struct {
 	dirty    watcher.Dirty
 	retrying store.Backoff
 	live     bool             // it was, once
-	changing int              // steps in a row that ended with scan.ErrChanged
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -226,6 +225,9 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 	if ctx.Err() != nil && out.commit == nil {
 		return never
 	}
+	if out.commit != nil {
+		out.held = append(out.held, d.again(*out.commit)...)
+	}
 	if out.scanned {
 		d.diary.held(out.held)
 	}
@@ -236,7 +238,9 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 	if err != nil && !errors.Is(err, errStandingBy) {
 		return d.failed(ctx, out.held, err)
 	}
-	d.changing = 0
+	if out.commit == nil || len(out.commit.Left) == 0 {
+		d.changing, d.left = 0, nil
+	}
 	d.troubles.Ended()
 	d.retrying.Reset()
 	if err != nil {
@@ -312,6 +316,16 @@ func (d *daemon) lookAgain(ctx context.Context) time.Duration {
 		d.view = view
 	}
 	return d.retrying.Next()
+}
+
+// again has the next scan look at what a commit has left to the next, and returns it.
+func (d *daemon) again(c Commit) []scan.Held {
+	dirs := make([]string, len(c.Left))
+	for i, path := range c.Left {
+		dirs[i] = diff.Parent(path)
+	}
+	d.note(watcher.Dirty{Dirs: dirs})
+	return d.leave(c.Left)
 }
 
 // changed notes that a path changed between being scanned and being read, and returns
