@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -30,6 +31,10 @@ const (
 	beatEvery    = 5 * time.Second
 	never        = time.Duration(-1)
 )
+
+// manyChanges is from how many on a commit leaves so much behind in memory that it is given
+// back at once: an idle process would keep it.
+const manyChanges = 5000
 
 // maxDirty is how many directories are noted while nothing can be published: beyond,
 // everything is looked at.
@@ -105,6 +110,7 @@ type daemon struct {
 	dirty    watcher.Dirty
 	retrying store.Backoff
 	live     bool             // it was, once
+	littered bool             // a large commit has left much behind in memory
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -155,6 +161,10 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		if d.littered {
+			d.littered = false
+			debug.FreeOSMemory()
+		}
 		d.tell()
 		again.Stop()
 		if wait != never {
@@ -234,6 +244,7 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
 		d.copy(*out.commit)
+		d.littered = d.littered || len(out.commit.Changes) >= manyChanges
 	}
 	if err != nil && !errors.Is(err, errStandingBy) {
 		return d.failed(ctx, out.held, err)
