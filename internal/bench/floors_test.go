@@ -20,6 +20,7 @@ func (m *Meter) InotifyFloor(content func() string) Side {
 	m.Must(os.Mkdir(dir, 0o755))
 	arrival := m.Arrival(dir)
 	return Side{"inotify", func() float64 {
+		Rest()
 		text := content()
 		return ms(arrival.Await(m.Replace(dir, "file", text), "file", text))
 	}}
@@ -33,6 +34,7 @@ func (m *Meter) EventFloor(e *lab.Etcd, content func() string) Side {
 	events := watch.Watch(clientv3.WithRequireLeader(m.Context()), "/floor", clientv3.WithCreatedNotify())
 	<-events
 	return Side{"put → event", func() float64 {
+		Rest()
 		text := content()
 		begin := time.Now()
 		_, err := put.Put(m.Context(), "/floor", text)
@@ -50,6 +52,7 @@ func (m *Meter) WriteFloor(content func() string) Side {
 	dir := filepath.Join(m.Dir, "write")
 	m.Must(os.Mkdir(dir, 0o755))
 	return Side{"write", func() float64 {
+		Rest()
 		text := content()
 		return m.Timed(func() error { return writeDurably(dir, "file", text) })
 	}}

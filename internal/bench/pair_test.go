@@ -101,5 +101,6 @@ func (m *Meter) Replace(dir, name, content string) time.Time {
 	return begin
 }
 
-// Rest lets the machine come to rest, and nobody's timers be in step.
+// Rest lets the machine come to rest, and nobody's timers be in step. What is measured
+// after it is what happens to an edit on a machine that had nothing to do.
 func Rest() { time.Sleep(20*time.Millisecond + rand.N(30*time.Millisecond)) }

@@ -10,10 +10,6 @@ import (
 // cheaper than a scan of everything.
 const maxDirs = 4096
 
-// drain is the settle time where none is wanted: enough to read what the kernel
-// has already queued.
-const drain = time.Millisecond
-
 // dirtySet is a bounded set of directories; the zero value is empty.
 type dirtySet struct {
 	all  bool
@@ -67,10 +63,11 @@ func (b *batch) touch(now time.Time) {
 
 func (b *batch) empty() bool { return b.first.IsZero() }
 
-// due is when the batch counts as settled.
+// due is when the batch counts as settled: at once where no settling is wanted. What
+// comes a moment later is the next batch.
 func (b *batch) due(settle, maxDelay time.Duration) time.Time {
 	if settle <= 0 {
-		return b.first.Add(drain)
+		return b.first
 	}
 	quiet, latest := b.last.Add(settle), b.first.Add(max(settle, maxDelay))
 	if quiet.Before(latest) {

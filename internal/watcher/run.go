@@ -58,7 +58,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-r.ready():
+			// With no time to settle, a timer would only add the millisecond to which
+			// epoll_wait(2) rounds it.
 			r.note(ctx)
+			if r.due() {
+				r.settle(ctx)
+			}
 		case <-settled.C:
 			r.settle(ctx)
 		case <-poll.C:
@@ -104,7 +109,7 @@ func (r *run) note(ctx context.Context) {
 // settle signals the batch if it is due, with what lies in the queue counted.
 func (r *run) settle(ctx context.Context) {
 	r.note(ctx)
-	if time.Now().Before(r.batch.due(r.o.Settle, r.o.MaxDelay)) {
+	if !r.due() {
 		return
 	}
 	b := r.batch
@@ -114,6 +119,11 @@ func (r *run) settle(ctx context.Context) {
 		b.addAll()
 	}
 	r.signal(b.dirtySet)
+}
+
+// due reports whether the batch has settled, or has waited long enough.
+func (r *run) due() bool {
+	return !r.batch.empty() && !time.Now().Before(r.batch.due(r.o.Settle, r.o.MaxDelay))
 }
 
 // look notices what raises no event: a root missing, replaced or mounted over,

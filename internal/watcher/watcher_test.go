@@ -184,7 +184,7 @@ func TestBatchDue(t *testing.T) {
 		{"a_later_event_prolongs", 40, 50 * time.Millisecond, 2 * time.Second, 90},
 		{"max_delay_ends_it", 1990, 50 * time.Millisecond, 2 * time.Second, 2000},
 		{"max_delay_below_settle_counts_as_settle", 40, 50 * time.Millisecond, 0, 50},
-		{"settle_0_is_not_prolonged", 40, 0, 2 * time.Second, 1},
+		{"settle_0_is_due_at_once", 40, 0, 2 * time.Second, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b batch
