@@ -26,6 +26,8 @@ type Figure struct {
 func figures() []Figure {
 	return []Figure{
 		editFigure(),
+		storedFigure(),
+		historyFigure(),
 	}
 }
 
