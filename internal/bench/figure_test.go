@@ -29,6 +29,8 @@ func figures() []Figure {
 		[]Figure{
 			editFigure(),
 			bystanderFigure(),
+			storedFigure(),
+			historyFigure(),
 		},
 		growthFigures(),
 	)
