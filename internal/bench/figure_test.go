@@ -31,6 +31,9 @@ func figures() []Figure {
 			bystanderFigure(),
 			storedFigure(),
 			historyFigure(),
+			pushFigure(),
+			startFigure(),
+			publisherFigure(),
 		},
 		growthFigures(),
 	)
