@@ -28,6 +28,7 @@ func figures() []Figure {
 	return slices.Concat(
 		[]Figure{
 			editFigure(),
+			peersFigure(),
 			bystanderFigure(),
 			storedFigure(),
 			historyFigure(),
