@@ -26,6 +26,9 @@ type Figure struct {
 func figures() []Figure {
 	return []Figure{
 		editFigure(),
+		trafficFigure(),
+		agentsFigure(),
+		newcomersFigure(),
 		bystanderFigure(),
 	}
 }
