@@ -34,14 +34,14 @@ func (w *wave) add(each Sample) {
 	w.mean, w.last = append(w.mean, each.Mean()), append(w.last, each.Max())
 }
 
-// crowd is a fleet of agents, and one of bare watchers beside it.
+// crowd is many hosts of agents, and one of bare watchers beside it.
 type crowd struct {
 	m        *Meter
 	rng      *rand.Rand
 	source   *lab.Host
 	etcd     *clientv3.Client
-	agents   *Fleet
-	watchers *Fleet
+	agents   *Hosts
+	watchers *Hosts
 	commits  clientv3.WatchChan // of the source
 }
 
@@ -50,7 +50,7 @@ func measureAgents(m *Meter) {
 	l := m.Lab(etcd)
 	c := &crowd{
 		m: m, rng: rand.New(rand.NewPCG(9, 1)), source: l.Host(m.T, "crowd", "source"), etcd: etcd.Client(m.T),
-		agents: m.Fleet(agents, etcd, "crowd"), watchers: m.Fleet(watchers, etcd, "floor"),
+		agents: m.Hosts(agents, etcd, "crowd"), watchers: m.Hosts(watchers, etcd, "floor"),
 	}
 	if !fineStamps(m, c.agents.order.Dir) {
 		m.LeaveOut("The tmpfs of this kernel has no time stamps that are finer than a tick (Linux 6.13 does).")
@@ -69,7 +69,7 @@ func measureAgents(m *Meter) {
 	}
 }
 
-// stage measures fleets of one size.
+// stage measures as many agents and watchers.
 func (c *crowd) stage(size, rounds int) {
 	m := c.m
 	m.Helper()

@@ -5,6 +5,7 @@ package bench
 import (
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,13 +25,21 @@ type Figure struct {
 
 // figures is the whole table, in the order of the document.
 func figures() []Figure {
-	return []Figure{
-		editFigure(),
-		trafficFigure(),
-		agentsFigure(),
-		newcomersFigure(),
-		bystanderFigure(),
-	}
+	return slices.Concat(
+		[]Figure{
+			editFigure(),
+			trafficFigure(),
+			agentsFigure(),
+			newcomersFigure(),
+			bystanderFigure(),
+			storedFigure(),
+			historyFigure(),
+			pushFigure(),
+			startFigure(),
+			publisherFigure(),
+		},
+		growthFigures(),
+	)
 }
 
 // Meter is what a figure measures with. Its methods may be called by one goroutine only.

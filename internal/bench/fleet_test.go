@@ -3,311 +3,167 @@
 package bench
 
 import (
-	"bufio"
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"sync"
-	"syscall"
-	"time"
-
-	clientv3 "go.etcd.io/etcd/client/v3"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/confsyncd/confsyncd/internal/agent"
-	"github.com/confsyncd/confsyncd/internal/lab"
-	"github.com/confsyncd/confsyncd/internal/logging"
-	"github.com/confsyncd/confsyncd/internal/store"
 )
 
-// What the members of a fleet are.
-const (
-	agents   = "agents"
-	watchers = "watchers" // bare clients that watch what agents watch
-	readers  = "readers"  // bare clients that read all packs, once
-)
-
-// crewSize is how many members of a fleet share a process. The kernel lets a user have
-// 128 inotify instances (fs.inotify.max_user_instances), of which each agent takes one: so
-// each process is another user's.
-const crewSize = 120
-
-// firstUser is the user of a fleet's first process.
-const firstUser = 64000
-
-// crewEnv makes a process of this test binary a crew.
-const crewEnv = "CONFSYNCD_BENCH_CREW"
-
-// Fleet is many hosts: each has a connection of its own, and an agent its own store and
-// target too.
+// Fleet is what a hosting team has: a virtual host for each of many sites, made from the
+// same few skeletons. Sites differ by their names, the addresses and ports of their
+// backends, limits, which options are on, and by two random things that do not compress: a
+// UUID of the deployment and a token of 128 bits. 9 in 10 files have between 1 and 2 KB.
 type Fleet struct {
-	m       *Meter
-	order   order
-	program string // this test binary, where any user can run it
-	crews   []*crew
-	Size    int
+	rng   *rand.Rand
+	sites []*site
 }
 
-// order is what a crew is told to be.
-type order struct {
-	Kind     string
-	Endpoint string
-	Tenant   string
-	Dir      string // on a tmpfs; what a member has lies in a directory named by its number
-	From, To int    // numbers of its members
+// site is one file of a fleet.
+type site struct {
+	path, name, domain       string
+	kind                     int
+	port, limit, timeout     int
+	backends                 []string
+	deployment, token        string
+	compress, strict, limits bool
+	revision                 int
 }
 
-// crew is a process with some of a fleet's members.
-type crew struct {
-	cmd *exec.Cmd
-	in  io.Writer
-	out *bufio.Scanner
+// siteKinds are what sites' main locations do.
+var siteKinds = []string{
+	`    location / {
+        try_files $uri $uri/ /index.php?$query_string;
+    }
+    location ~ \.php$ {
+        include fastcgi_params;
+        fastcgi_pass %[1]s_backend;
+        fastcgi_index index.php;
+        fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name;
+        fastcgi_read_timeout %[2]ds;
+    }
+`,
+	`    location / {
+        proxy_pass http://%[1]s_backend;
+        proxy_http_version 1.1;
+        proxy_set_header Host $host;
+        proxy_set_header X-Real-IP $remote_addr;
+        proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        proxy_set_header X-Forwarded-Proto $scheme;
+        proxy_read_timeout %[2]ds;
+    }
+    location /socket {
+        proxy_pass http://%[1]s_backend;
+        proxy_set_header Upgrade $http_upgrade;
+        proxy_set_header Connection "upgrade";
+    }
+`,
+	`    location / {
+        try_files $uri $uri/ =404;
+        expires %[2]dm;
+    }
+    location /api/ {
+        proxy_pass http://%[1]s_backend/;
+        proxy_set_header Host $host;
+        proxy_set_header X-Real-IP $remote_addr;
+    }
+`,
 }
 
-// Fleet returns a fleet without members, whose targets are to lie on a tmpfs. It ends with
-// the figure.
-func (m *Meter) Fleet(kind string, e *lab.Etcd, tenant string) *Fleet {
-	m.Helper()
-	if os.Geteuid() != 0 {
-		m.LeaveOut("A fleet takes more inotify instances than a user may have; only root can run it as many users.")
+// NewFleet makes a fleet of n sites. The same seed gives the same fleet.
+func NewFleet(n int, seed uint64) *Fleet {
+	f := &Fleet{rng: rand.New(rand.NewPCG(seed, uint64(n)))}
+	words := strings.Fields(`account archive billing blog booking cart catalog chat checkout cloud content crm data docs events export
+		feed forum gallery gateway help images import intranet invoice jobs login mail market media metrics mobile monitor news
+		orders partner payment photos portal press pricing queue reports search secure shipping shop signup social static status
+		stock store stream support team tickets travel video wallet warehouse wiki`)
+	regions := strings.Fields("de fr nl pl uk us-east us-west sg")
+	for i := range n {
+		s := &site{
+			name: fmt.Sprintf("%s-%s-%04d", words[f.rng.IntN(len(words))], words[f.rng.IntN(len(words))], i),
+			kind: f.rng.IntN(len(siteKinds)), port: 1024 + f.rng.IntN(60000),
+			limit: []int{1, 2, 5, 8, 10, 16, 20, 32, 50, 64, 100}[f.rng.IntN(11)], timeout: 5 * (1 + f.rng.IntN(24)),
+			compress: f.rng.IntN(2) == 0, strict: f.rng.IntN(2) == 0, limits: f.rng.IntN(3) == 0,
+			deployment: f.uuid(), token: fmt.Sprintf("%016x%016x", f.rng.Uint64(), f.rng.Uint64()),
+		}
+		region := regions[i*len(regions)/n]
+		s.path = fmt.Sprintf("%s/rack-%03d/%s.conf", region, i/perDirectory, s.name)
+		s.domain = s.name + "." + region + ".example.net"
+		for range 2 + f.rng.IntN(3) {
+			s.backends = append(s.backends, f.address())
+		}
+		f.sites = append(f.sites, s)
 	}
-	dir, err := os.MkdirTemp("/dev/shm", "confsyncd-bench-")
-	m.Must(err)
-	m.Cleanup(func() { _ = os.RemoveAll(dir) })
-	m.Must(os.Chmod(dir, 0o755))
-	f := &Fleet{m: m, order: order{Kind: kind, Endpoint: e.Endpoint(), Tenant: tenant, Dir: dir}, program: filepath.Join(dir, "crew")}
-	b, err := os.ReadFile("/proc/self/exe")
-	m.Must(err)
-	m.Must(os.WriteFile(f.program, b, 0o755))
 	return f
 }
 
-// Muster starts processes for more members, up to n in all, which do nothing yet.
-func (f *Fleet) Muster(n int) {
-	f.m.Helper()
-	for f.Size < n {
-		o := f.order
-		o.From, o.To = f.Size, min(n, f.Size+crewSize)
-		text, err := json.Marshal(o)
-		f.m.Must(err)
-		user := firstUser + len(f.crews)
-		for i := o.From; i < o.To; i++ {
-			f.m.Must(os.Mkdir(f.Of(i), 0o755))
-			f.m.Must(os.Chown(f.Of(i), user, user))
+func (f *Fleet) uuid() string {
+	a, b := f.rng.Uint64(), f.rng.Uint64()
+	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0x3fff|0x8000, b&0xffffffffffff)
+}
+
+func (f *Fleet) address() string {
+	return fmt.Sprintf("10.%d.%d", f.rng.IntN(64), f.rng.IntN(256)) + fmt.Sprintf(".%d", 1+f.rng.IntN(254))
+}
+
+// text is the content of a site's file.
+func (s *site) text() string {
+	id := strings.ReplaceAll(s.name, "-", "_")
+	var b strings.Builder
+	fmt.Fprintf(&b, "# Managed file, do not edit on the host.\n# site: %s, deployment: %s, revision: %d\n\n", s.name, s.deployment, s.revision)
+	fmt.Fprintf(&b, "upstream %s_backend {\n    least_conn;\n", id)
+	for i, address := range s.backends {
+		fmt.Fprintf(&b, "    server %s:%d max_fails=3 fail_timeout=%ds;\n", address, s.port+i, s.timeout)
+	}
+	b.WriteString("    keepalive 16;\n}\n\n")
+	fmt.Fprintf(&b, "server {\n    listen 80;\n    server_name %[1]s www.%[1]s;\n    return 301 https://%[1]s$request_uri;\n}\n\n", s.domain)
+	fmt.Fprintf(&b, "server {\n    listen 443 ssl http2;\n    server_name %[1]s www.%[1]s;\n    root /srv/www/%[2]s/public;\n    index index.html index.php;\n\n", s.domain, s.name)
+	fmt.Fprintf(&b, "    ssl_certificate /etc/ssl/sites/%[1]s/fullchain.pem;\n    ssl_certificate_key /etc/ssl/sites/%[1]s/privkey.pem;\n", s.domain)
+	fmt.Fprintf(&b, "    access_log /var/log/nginx/%[1]s.access.log main;\n    error_log /var/log/nginx/%[1]s.error.log warn;\n", s.name)
+	fmt.Fprintf(&b, "    client_max_body_size %dm;\n    add_header X-Deployment \"%s\" always;\n", s.limit, s.deployment)
+	if s.strict {
+		b.WriteString("    add_header Strict-Transport-Security \"max-age=31536000; includeSubDomains\" always;\n    add_header X-Frame-Options SAMEORIGIN always;\n")
+	}
+	if s.compress {
+		b.WriteString("    gzip on;\n    gzip_types text/plain text/css application/json application/javascript;\n    gzip_min_length 1024;\n")
+	}
+	if s.limits {
+		fmt.Fprintf(&b, "    limit_req zone=%s burst=%d nodelay;\n", id, s.limit*2)
+	}
+	b.WriteString("\n")
+	fmt.Fprintf(&b, siteKinds[s.kind], id, s.timeout)
+	fmt.Fprintf(&b, "    location = /health {\n        access_log off;\n        proxy_set_header X-Health-Token %s;\n        proxy_pass http://%s_backend;\n    }\n}\n", s.token, id)
+	return b.String()
+}
+
+// Edit changes a line of one site, drawn by chance: a backend that moves, a limit, a
+// timeout, or a new deployment. It returns the path and the content.
+func (f *Fleet) Edit() (path, text string) {
+	s := f.sites[f.rng.IntN(len(f.sites))]
+	switch f.rng.IntN(4) {
+	case 0:
+		s.backends[f.rng.IntN(len(s.backends))] = f.address()
+	case 1:
+		s.limit = 1 + f.rng.IntN(128)
+	case 2:
+		s.timeout = 1 + f.rng.IntN(300)
+	default:
+		s.deployment = f.uuid()
+	}
+	s.revision++
+	return s.path, s.text()
+}
+
+// Write writes the fleet's files.
+func (f *Fleet) Write(dir string) error {
+	for _, s := range f.sites {
+		name := filepath.Join(dir, s.path)
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			return err
 		}
-		c := &crew{cmd: exec.Command(f.program)}
-		// Of a host's processors each has its share.
-		c.cmd.Env = append(lab.Environment(), crewEnv+"="+string(text), "GOMAXPROCS=1")
-		c.cmd.Dir, c.cmd.Stderr = "/", os.Stderr
-		c.cmd.SysProcAttr = &syscall.SysProcAttr{
-			Pdeathsig: syscall.SIGKILL, Credential: &syscall.Credential{Uid: uint32(user), Gid: uint32(user)},
-		}
-		in, err := c.cmd.StdinPipe()
-		f.m.Must(err)
-		out, err := c.cmd.StdoutPipe()
-		f.m.Must(err)
-		c.in, c.out = in, bufio.NewScanner(out)
-		c.out.Buffer(nil, 1<<20)
-		f.m.Must(c.cmd.Start())
-		f.m.Cleanup(func() { _ = errors.Join(c.cmd.Process.Kill(), c.cmd.Wait()) })
-		f.crews, f.Size = append(f.crews, c), o.To
-		f.hear(c)
-	}
-}
-
-// Of is the directory of what a member has.
-func (f *Fleet) Of(i int) string { return filepath.Join(f.order.Dir, strconv.Itoa(i)) }
-
-// Target is the target of an agent.
-func (f *Fleet) Target(i int) string { return filepath.Join(f.Of(i), "target") }
-
-// Go has all members begin that have not yet, at once, and returns when all are ready.
-func (f *Fleet) Go() {
-	f.m.Helper()
-	f.ask("go")
-}
-
-// Grow is Muster and Go.
-func (f *Fleet) Grow(n int) {
-	f.m.Helper()
-	f.Muster(n)
-	f.Go()
-}
-
-// Seen returns when each member has seen an event since it was asked last.
-func (f *Fleet) Seen() (seen []time.Time) {
-	f.m.Helper()
-	for _, line := range f.ask("seen") {
-		var some []time.Time
-		f.m.Must(json.Unmarshal([]byte(line), &some))
-		seen = append(seen, some...)
-	}
-	return seen
-}
-
-// Memory returns how much a member has resident on average, in MB, what its process and the
-// program take included.
-func (f *Fleet) Memory() float64 {
-	f.m.Helper()
-	var sum int64
-	for _, c := range f.crews {
-		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", c.cmd.Process.Pid))
-		f.m.Must(err)
-		for line := range strings.Lines(string(b)) {
-			var kib int64
-			if n, _ := fmt.Sscanf(line, "Pss: %d kB", &kib); n == 1 {
-				sum += kib << 10
-			}
-		}
-	}
-	return float64(sum) / 1e6 / float64(f.Size)
-}
-
-// ask says something to all crews, and returns what each answers.
-func (f *Fleet) ask(word string) (answers []string) {
-	f.m.Helper()
-	for _, c := range f.crews {
-		_, err := fmt.Fprintln(c.in, word)
-		f.m.Must(err)
-	}
-	for _, c := range f.crews {
-		answers = append(answers, f.hear(c))
-	}
-	return answers
-}
-
-func (f *Fleet) hear(c *crew) string {
-	f.m.Helper()
-	if !c.out.Scan() {
-		f.m.Fatalf("a process of %s has ended", f.order.Kind)
-	}
-	return c.out.Text()
-}
-
-// member does what a member of the kind does, from "go" on, until ctx ends. It calls ready
-// once, and seen at each event that it sees.
-type member func(ctx context.Context, o order, i int, ready, seen func()) error
-
-// serveCrew is the whole of a process with some of a fleet's members.
-func serveCrew(text string) error {
-	var o order
-	if err := json.Unmarshal([]byte(text), &o); err != nil {
-		return err
-	}
-	run := map[string]member{agents: runAgent, watchers: runWatcher, readers: runReader}[o.Kind]
-	g, ctx := errgroup.WithContext(context.Background())
-	var mu sync.Mutex
-	var seen []time.Time
-	note := func() {
-		now := time.Now()
-		mu.Lock()
-		seen = append(seen, now)
-		mu.Unlock()
-	}
-	fmt.Println("here")
-	running := false
-	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		switch word := in.Text(); {
-		case word == "go" && running:
-			fmt.Println("ready")
-		case word == "go":
-			running = true
-			var ready sync.WaitGroup
-			ready.Add(o.To - o.From)
-			for i := o.From; i < o.To; i++ {
-				g.Go(func() error {
-					err := run(ctx, o, i, ready.Done, note)
-					if err != nil {
-						fmt.Fprintln(os.Stderr, err)
-						os.Exit(1)
-					}
-					return nil
-				})
-			}
-			ready.Wait()
-			fmt.Println("ready")
-		case word == "seen":
-			mu.Lock()
-			line, err := json.Marshal(seen)
-			seen = nil
-			mu.Unlock()
-			if err != nil {
-				return err
-			}
-			fmt.Println(string(line))
-		}
-	}
-	return nil // Nobody wants to know any more.
-}
-
-// runAgent is an agent as the daemon has it.
-func runAgent(ctx context.Context, o order, i int, ready, _ func()) error {
-	base := filepath.Join(o.Dir, strconv.Itoa(i))
-	f, err := os.Create(filepath.Join(base, "log"))
-	if err != nil {
-		return err
-	}
-	log, err := logging.New(f, "info", "json")
-	if err != nil {
-		return err
-	}
-	const prefix = "/confsyncd"
-	client := store.NewClient(store.Config{Endpoints: []string{o.Endpoint}, Prefix: prefix, Log: log})
-	defer client.Close()
-	return agent.New(agent.Options{
-		Prefix: prefix, Tenant: o.Tenant, Dir: filepath.Join(base, "target"), UID: -1, GID: -1,
-		StateDir: filepath.Join(base, "state"), Store: client.Tenant(o.Tenant), Ready: ready, Log: log,
-	}).Run(ctx)
-}
-
-func bareClient(o order) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Endpoints: []string{o.Endpoint}, DialTimeout: 5 * time.Second})
-}
-
-func runWatcher(ctx context.Context, o order, _ int, ready, seen func()) error {
-	c, err := bareClient(o)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	pub := "/confsyncd/" + o.Tenant + "/pub/"
-	for resp := range c.Watch(clientv3.WithRequireLeader(ctx), pub+"head", clientv3.WithRange(pub+"log0"), clientv3.WithCreatedNotify()) {
-		switch {
-		case resp.Err() != nil:
-			return resp.Err()
-		case resp.Created:
-			ready()
-		default:
-			seen()
+		if err := os.WriteFile(name, []byte(s.text()), 0o644); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-// runReader reads two packs at a time, which is about a MiB.
-func runReader(ctx context.Context, o order, _ int, ready, _ func()) error {
-	c, err := bareClient(o)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	next, end := "/confsyncd/"+o.Tenant+"/pub/packs/", "/confsyncd/"+o.Tenant+"/pub/packs0"
-	for {
-		resp, err := c.Get(ctx, next, clientv3.WithRange(end), clientv3.WithLimit(2))
-		if err != nil {
-			return err
-		}
-		if !resp.More {
-			ready()
-			return nil
-		}
-		next = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
-	}
 }

@@ -34,18 +34,18 @@ func measureNewcomers(m *Meter) {
 		m.Must(os.WriteFile(filepath.Join(source.Dir, fmt.Sprintf("%d.bin", i)), content, 0o644))
 	}
 	source.Must(m.T, "push")
-	join := func(kind string) (f *Fleet, took float64) {
-		f = m.Fleet(kind, etcd, "bulk")
+	join := func(kind string) (f *Hosts, took float64) {
+		f = m.Hosts(kind, etcd, "bulk")
 		f.Muster(size)
 		time.Sleep(time.Second)
 		return f, m.Timed(func() error { f.Go(); return nil })
 	}
 	_, floor := join(readers)
-	fleet, took := join(agents)
-	memory := fleet.Memory()
+	joined, took := join(agents)
+	memory := joined.Memory()
 	troubles := 0
 	for i := range size {
-		b, err := os.ReadFile(filepath.Join(fleet.Of(i), "log"))
+		b, err := os.ReadFile(filepath.Join(joined.Of(i), "log"))
 		m.Must(err)
 		troubles += strings.Count(string(b), `"@level":"warn"`) + strings.Count(string(b), `"@level":"error"`)
 	}

@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// keyframeEvery is after how many generations a keyframe is due in any case.
-	keyframeEvery = 4096
+	// keyframeEvery is after how many generations a keyframe is due in any case: they are
+	// walked in 0.2 s, while a keyframe of 10,000 files has a megabyte.
+	keyframeEvery = 8192
 	// keyframeFloor is how many bytes of records a host can be asked to read without
 	// a keyframe, however small the tree is.
 	keyframeFloor = 64 << 10
