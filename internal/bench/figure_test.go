@@ -29,6 +29,9 @@ func figures() []Figure {
 		[]Figure{
 			editFigure(),
 			peersFigure(),
+			trafficFigure(),
+			agentsFigure(),
+			newcomersFigure(),
 			bystanderFigure(),
 			storedFigure(),
 			historyFigure(),
