@@ -102,7 +102,9 @@ func (f *Fleet) uuid() string {
 	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0x3fff|0x8000, b&0xffffffffffff)
 }
 
-func (f *Fleet) address() string { return fmt.Sprintf("10.%d.%d", f.rng.IntN(64), f.rng.IntN(256)) + fmt.Sprintf(".%d", 1+f.rng.IntN(254)) }
+func (f *Fleet) address() string {
+	return fmt.Sprintf("10.%d.%d", f.rng.IntN(64), f.rng.IntN(256)) + fmt.Sprintf(".%d", 1+f.rng.IntN(254))
+}
 
 // text is the content of a site's file.
 func (s *site) text() string {

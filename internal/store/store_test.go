@@ -380,6 +380,7 @@ func BenchmarkCommit(b *testing.B) {
 	defer c.Close()
 	s := c.Tenant("prod")
 	var head *store.Head
+	b.ReportAllocs()
 	for b.Loop() {
 		content := fmt.Sprint(b.N, time.Now())
 		r := &codec.Record{Tenant: diff.TenantID{1}, Generation: 1, Founding: true, Time: time.Now()}
