@@ -208,7 +208,7 @@ func TestAllocationsOfOneChange(t *testing.T) {
 		}{
 			{"EncodePatch", 6, func() { c.EncodePatch(base, result) }},
 			{"DecodePatch", 14, func() { _, err = DecodePatch(base, frame, int64(len(result))) }},
-			{"DecodeRecord", 42, func() { _, err = c.DecodeRecord(stored) }},
+			{"DecodeRecord", 30, func() { _, err = c.DecodeRecord(stored) }},
 		} {
 			if got := testing.AllocsPerRun(100, of.do); got > of.most || err != nil {
 				t.Errorf("%s: %v allocations for %d bytes, at most %v are expected: %v", of.what, got, size, of.most, err)
