@@ -192,6 +192,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		if err != nil {
 			return nil, err
 		}
+		head.record = data
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
 		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {
 			return head, err

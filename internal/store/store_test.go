@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/lab"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -313,6 +315,33 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 		h = f.mustCommit(h, manyFiles(10, 1000, uint64(i)+2), false)
 	}
 	t.Fatal("never due")
+}
+
+func TestWeighReadsNoRecordThatCameWithTheView(t *testing.T) {
+	endpoint := devetcdtest.Start(t)
+	f, _ := newFixtureAt(t, endpoint)
+	relay := lab.NewRelay(t, endpoint)
+	through, _ := newFixtureAt(t, relay.Endpoint())
+	h := f.mustCommit(nil, map[string]string{"a": "one"}, false)
+	view := f.view()
+	var w store.Weight
+	if err := through.store.Weigh(t.Context(), &w, view); err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Bool
+	relay.Judge(func(lab.RPC) lab.Verdict {
+		asked.Store(true)
+		return lab.Verdict{}
+	})
+	h = f.mustCommit(h, map[string]string{"a": "two"}, false)
+	view = view.After(h)
+	if err := through.store.Weigh(t.Context(), &w, view); err != nil || asked.Load() {
+		t.Errorf("etcd was asked: %v: %v", asked.Load(), err)
+	}
+	f.mustCommit(h, map[string]string{"a": "three"}, false)
+	if err := through.store.Weigh(t.Context(), &w, f.view()); err != nil || !asked.Load() {
+		t.Errorf("etcd was asked for what did not come with the view: %v: %v", asked.Load(), err)
+	}
 }
 
 func TestCommitWithMorePacksThanATxnHasOperations(t *testing.T) {
