@@ -127,6 +127,14 @@ func (d *Dir) Children() iter.Seq[Child] {
 	}
 }
 
+// List returns the directory's own children, sorted by name. They are not to be changed.
+func (d *Dir) List() []Child {
+	if d == nil {
+		return nil
+	}
+	return d.children
+}
+
 // Count returns the number of entries in the directory and below.
 func (d *Dir) Count() int {
 	if d == nil {

@@ -57,7 +57,7 @@ func weigh(l *codec.List) int64 {
 }
 
 // Weigh brings the sums up to the view's head. After the first time it reads the
-// records that are new, but for one that came with the view.
+// records that are new, but for that of a head which was committed here.
 func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 	head := view.Head
 	base := max(head.Founding, head.Keyframe.Generation)
@@ -69,9 +69,12 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 		}
 	}
 	for next := max(sum.head.Generation, base) + 1; next <= head.Position.Generation; {
-		page, err := s.upTo(ctx, view, next)
-		if err != nil {
-			return err
+		page := [][]byte{head.record}
+		if next < head.Position.Generation || head.record == nil {
+			var err error
+			if page, err = s.recordPage(ctx, next, head.Position.Generation, view.revision); err != nil {
+				return err
+			}
 		}
 		if len(page) == 0 {
 			return fmt.Errorf("generation %d: %w", next, errGap)
@@ -88,18 +91,6 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 	sum.head = head.Position
 	*w = sum
 	return nil
-}
-
-// upTo reads the records from a generation to the view's head, or the first of them. The
-// head's own, which is all that is new after a commit, need not be read if the view has it.
-func (s *Store) upTo(ctx context.Context, view View, next uint64) ([][]byte, error) {
-	if n := len(view.records); n > 0 && next == view.Head.Position.Generation {
-		newest := view.records[n-1:]
-		if r, err := s.coder.DecodeRecord(newest[0]); err == nil && r.Position() == view.Head.Position {
-			return newest, nil
-		}
-	}
-	return s.recordPage(ctx, next, view.Head.Position.Generation, view.revision)
 }
 
 func (s *Store) weighBase(ctx context.Context, sum *Weight, view View) error {

@@ -28,7 +28,7 @@ type Head struct {
 	codec.Head
 	raw         []byte // what compare-and-swap compares
 	modRevision int64
-	record      []byte // of the commit that made it, if that was ours
+	record      []byte // its stored bytes, if it was committed here and they are few; else nil
 }
 
 // Same reports whether h and o are the same bytes in etcd; nil is no head.
@@ -51,16 +51,12 @@ type View struct {
 
 	revision int64
 	cluster  uint64
-	records  [][]byte // as the watch brought them, or as committed, the newest last; not necessarily all
+	records  [][]byte // as the watch brought them, the newest last; not necessarily all
 }
 
 // After returns the view as it is after head was committed.
 func (v View) After(head *Head) View {
-	next := View{Head: head, revision: max(v.revision, head.modRevision), cluster: v.cluster}
-	if head.record != nil {
-		next.records = [][]byte{head.record}
-	}
-	return next
+	return View{Head: head, revision: max(v.revision, head.modRevision), cluster: v.cluster}
 }
 
 // Supersedes reports whether v was seen after w, or on another connection than w.
