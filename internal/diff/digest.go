@@ -11,11 +11,14 @@ import (
 // encoding is part of the wire format: agents compare digests with publishers'.
 func digest(children []Child) Hash {
 	h := sha256.New()
-	const piece = 4 << 10 // Each write has a cost of its own.
-	buf := make([]byte, 0, min(64+len(children)*64, piece+MaxName+64))
+	buf := make([]byte, 0, 4<<10)
 	buf = append(buf, "confsyncd tree 1\n"...)
 	for i := range children {
 		c := &children[i]
+		if len(buf) > cap(buf)-MaxName-64 {
+			h.Write(buf)
+			buf = buf[:0]
+		}
 		buf = append(buf, byte(c.Entry.Kind))
 		buf = binary.BigEndian.AppendUint32(buf, c.Entry.Mode)
 		buf = binary.BigEndian.AppendUint64(buf, uint64(c.Entry.Size))
@@ -25,10 +28,6 @@ func digest(children []Child) Hash {
 			buf = append(buf, c.Dir.digest[:]...)
 		} else {
 			buf = append(buf, c.Entry.Hash[:]...)
-		}
-		if len(buf) >= piece {
-			h.Write(buf)
-			buf = buf[:0]
 		}
 	}
 	h.Write(buf)

@@ -32,11 +32,16 @@ type Child struct {
 // valid and unique; New callers that cannot know that use Tree.With.
 func NewDir(children []Child) *Dir {
 	slices.SortFunc(children, func(a, b Child) int { return strings.Compare(a.Name, b.Name) })
+	return newDir(children)
+}
+
+// newDir is NewDir of children that are sorted.
+func newDir(children []Child) *Dir {
 	d := &Dir{children: children, count: len(children)}
 	for i := range children {
 		c := &children[i]
 		if c.Entry.Kind == Directory && c.Dir == nil {
-			c.Dir = NewDir(nil)
+			c.Dir = newDir(nil)
 		}
 		if c.Dir != nil {
 			d.count += c.Dir.count

@@ -110,6 +110,7 @@ type daemon struct {
 	dirty    watcher.Dirty
 	retrying store.Backoff
 	live     bool             // it was, once
+	asked    bool             // all files are to be read again once it is known what they hold
 	littered bool             // a large commit has left much behind in memory
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
@@ -140,7 +141,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
-			d.readAgain()
+			d.asked = true
 		case <-rehash.C:
 			rehash.Reset(d.readAgain())
 			continue
@@ -161,6 +162,10 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		if d.asked && d.scanned != (diff.Tree{}) {
+			d.asked = false
+			d.readAgain()
+		}
 		if d.littered {
 			d.littered = false
 			debug.FreeOSMemory()
