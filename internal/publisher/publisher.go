@@ -133,6 +133,7 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 	if err != nil {
 		return outcome{}, err
 	}
+	defer p.scanner.Forget()
 	news := found.Tree.Digest() != p.scanned.Digest()
 	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
