@@ -35,12 +35,16 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 	}
 	p.bases.open(memory.dir, memory.readOnly())
 	defer p.bases.close()
+	p.recallStamps()
 	until := time.Now().Add(pushPatience)
 	var pace store.Backoff
 	for {
 		commit, err := p.pushOnce(ctx)
 		switch {
 		case err == nil:
+			if err := p.saveStamps(); err != nil {
+				p.options.Log.Warn("keeping what is known of the files", "error", err)
+			}
 			return commit, nil
 		case errors.Is(err, store.ErrLostRace):
 		case errors.Is(err, errBusy), errors.Is(err, errDisturbed), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
