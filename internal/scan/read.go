@@ -21,8 +21,8 @@ func (s *Scanner) Read(path string, want diff.Entry) ([]byte, error) {
 // than the Scanner's.
 type Reader struct {
 	scanner *Scanner
-	fd   int    // of the directory in which a file was read last; -1 if none was
-	path string // of that directory
+	fd      int    // of the directory in which a file was read last; -1 if none was
+	path    string // of that directory
 }
 
 // Reader returns a Reader, which must be closed.
