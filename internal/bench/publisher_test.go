@@ -62,7 +62,7 @@ func (m *Meter) published(h *lab.Host) (peak, rss float64) {
 		return fmt.Errorf("not live, see %s", lab.Tail(h.Log))
 	})
 	m.Must(err)
-	time.Sleep(4 * time.Second) // What was live before it was started again still says so.
+	time.Sleep(3 * time.Second) // What was live before it was started again still says so.
 	pid := h.Daemon.Cmd.Process.Pid
 	peak, rss = m.memory(pid, "VmHWM"), m.memory(pid, "VmRSS")
 	m.Must(h.Stop())

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/confsyncd/confsyncd/internal/watcher"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/election"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // Publisher publishes one directory as one tenant. It is for one call of Run or Push.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"github.com/confsyncd/confsyncd/internal/watcher"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // pushPatience is how long a push waits for files that are being written, or for a
