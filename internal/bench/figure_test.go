@@ -29,15 +29,19 @@ func figures() []Figure {
 	return slices.Concat(
 		[]Figure{
 			editFigure(),
-			bystanderFigure(),
-			storedFigure(),
-			historyFigure(),
 			burstFigure(),
 			pullFigure(),
 			pushFigure(),
 			startFigure(),
 			publisherFigure(),
+			trafficFigure(),
+			storedFigure(),
+			agentsFigure(),
+			newcomersFigure(),
+			bystanderFigure(),
+			historyFigure(),
 			switchFigure(),
+			peersFigure(),
 		},
 		growthFigures(),
 	)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 	"slices"
 	"time"
 
@@ -117,9 +118,9 @@ type outcome struct {
 	commit  *Commit // nil if there was nothing to commit
 }
 
-// step compares the directory with the head once, and commits the difference. dirs are
-// the directories to look at, nil for all; poll tells that no event asked for some of them.
-func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome, error) {
+// step compares the directory with the head once, and commits the difference. where
+// tells what there is to look at.
+func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, error) {
 	begin := time.Now()
 	p.traces = p.scanner.Traces()
 	if err := p.busy(); err != nil {
@@ -129,14 +130,19 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 		return outcome{}, err
 	}
 	known := p.memory.state.Managed
-	found, err := p.scanner.Scan(ctx, known, dirs)
+	var dirs []string // nil: all
+	if !where.All {
+		dirs = append([]string{}, where.Dirs...)
+	}
+	found, err := p.scanner.Scan(ctx, known, dirs, where.Paths...)
 	if err != nil {
 		return outcome{}, err
 	}
+	defer p.scanner.Forget()
 	news := found.Tree.Digest() != p.scanned.Digest()
 	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
-	if poll {
+	if where.Poll {
 		if out.settling = p.polled.wait(news, p.options.Settle, p.options.MaxDelay); out.settling > 0 {
 			return out, nil
 		}

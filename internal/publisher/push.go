@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/scan"
@@ -67,7 +68,7 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 		return nil, err
 	}
 	p.view = view
-	out, err := p.step(ctx, nil, false)
+	out, err := p.step(ctx, watcher.Dirty{All: true})
 	if err != nil || p.push.DryRun {
 		return out.commit, err
 	}

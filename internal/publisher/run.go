@@ -36,8 +36,8 @@ const (
 // back at once: an idle process would keep it.
 const manyChanges = 5000
 
-// maxDirty is how many directories are noted while nothing can be published: beyond,
-// everything is looked at.
+// maxDirty is how many directories and paths are noted while nothing can be published:
+// beyond, everything is looked at.
 const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
@@ -193,19 +193,18 @@ func (d *daemon) tell() {
 // note adds to what the next scan has to look at.
 func (d *daemon) note(more watcher.Dirty) {
 	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
-	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
-	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
-		d.dirty.All, d.dirty.Dirs = true, nil
+	d.dirty.Dirs = merged(d.dirty.Dirs, more.Dirs)
+	d.dirty.Paths = merged(d.dirty.Paths, more.Paths)
+	if d.dirty.All || len(d.dirty.Dirs)+len(d.dirty.Paths) > maxDirty {
+		d.dirty.All, d.dirty.Dirs, d.dirty.Paths = true, nil, nil
 	}
 }
 
-// dirs returns what the next scan has to look at as scan.Scanner takes it.
-func (d *daemon) dirs() []string {
-	if d.dirty.All {
-		return nil
-	}
-	slices.Sort(d.dirty.Dirs)
-	return append([]string{}, slices.Compact(d.dirty.Dirs)...)
+// merged returns what is in either of two lists, sorted.
+func merged(a, b []string) []string {
+	all := append(a, b...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // wake makes a step, and returns when to wake again if nothing happens before.
@@ -221,7 +220,7 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
-	out, err := d.step(ctx, d.dirs(), d.dirty.Poll)
+	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
 

@@ -1,5 +1,7 @@
 package scan
 
+import "slices"
+
 // likely is a list that most probably is a stretch of one that is known already: then that is
 // used, and nothing is made.
 type likely[T comparable] struct {
@@ -19,6 +21,18 @@ func (l *likely[T]) add(v T) {
 		l.own = append(make([]T, 0, max(l.same+1, l.about)), l.list()...)
 	}
 	l.own = append(l.own, v)
+}
+
+// replace puts something else in the place of one of those that were known, of which all
+// were added.
+func (l *likely[T]) replace(i int, v T) {
+	if l.list()[i] == v {
+		return
+	}
+	if l.own == nil {
+		l.own = slices.Clone(l.known)
+	}
+	l.own[i] = v
 }
 
 // list returns what was added. It is not to be changed.

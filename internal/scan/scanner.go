@@ -81,6 +81,8 @@ type Scanner struct {
 	unsettled map[string]sighting // by path, of files held as Unsettled
 	leaseless bool                // it was said that some files cannot be leased
 
+	fresh fresh
+
 	own  *tools // of the caller's goroutine
 	crew crew
 }
@@ -114,13 +116,17 @@ func (s *Scanner) Rules() *Rules { return s.rules }
 // scan, the one after an error, and one that finds another root look at everything,
 // whatever dirs says.
 //
+// paths are those at which something changed in directories that dirs does not name. They
+// are looked at by themselves if each is a file or symlink that is there still, or gone
+// again: what becomes of one name does not need a look at all others beside it.
+//
 // committed is what held paths keep. Scan returns an error that wraps ErrRootMissing
 // if the root is missing, also if it vanished during the scan, ErrChanged if it was
 // replaced again and again during it, and ctx's error between two files.
-func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string) (*Result, error) {
+func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string, paths ...string) (*Result, error) {
 	start := s.now()
 	for range attempts {
-		res, err := s.scan(ctx, committed, dirs)
+		res, err := s.scan(ctx, committed, dirs, paths)
 		s.doubt = err != nil
 		if err == nil {
 			s.options.Log.Debug("scanned", "path", s.options.Dir, "read", res.Read, "bytes", res.ReadBytes,
@@ -135,7 +141,8 @@ func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string) 
 }
 
 // scan is one attempt. It returns errMoved if the root was replaced during it.
-func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) (*Result, error) {
+func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs, paths []string) (*Result, error) {
+	s.Forget()
 	fd, id, err := s.openRoot()
 	if err != nil {
 		return nil, err
@@ -149,7 +156,7 @@ func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) 
 	}
 	w := &walk{Scanner: s, tools: s.own, ctx: ctx, settling: make(map[string]sighting)}
 	top, _ := committed.Dir("")
-	if err := w.visit(here{fd: fd, mount: mountOf(fd, id.Dev), known: s.root, committed: top}, s.dirtied(dirs)); err != nil {
+	if err := w.visit(here{fd: fd, mount: mountOf(fd, id.Dev), known: s.root, committed: top}, s.dirtied(dirs, paths)); err != nil {
 		return nil, err
 	}
 	// A tree that was moved or unmounted under our eyes looks like one deletion after

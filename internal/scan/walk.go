@@ -190,8 +190,8 @@ func (w *walk) visit(in here, want *dirty) error {
 	return w.look(in, want)
 }
 
-// through passes through a directory that itself is unchanged, to those below it
-// that are not. It returns false if one of these is not what it was: then this
+// through passes through a directory that itself is unchanged but for some names, to those
+// below it that are not. It returns false if one of these is not what it was: then this
 // directory must be looked at.
 func (w *walk) through(in here, want *dirty) (bool, error) {
 	children := likely[diff.Child]{known: in.known.tree.List(), same: len(in.known.tree.List())}
@@ -213,14 +213,48 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 			return false, w.ctx.Err()
 		}
 		i, _ := slices.BinarySearchFunc(children.known, name, compareChild)
-		if child := w.dirChild(name, st.Mode, sub); child != children.list()[i] {
-			if children.own == nil {
-				children.own = slices.Clone(children.known)
-			}
-			children.own[i] = child
+		children.replace(i, w.dirChild(name, st.Mode, sub))
+	}
+	files := likely[record]{known: in.known.files, same: len(in.known.files)}
+	for _, name := range want.names {
+		if ok, err := w.again(in, name, &children, &files); !ok {
+			return false, err
 		}
 	}
 	in.known.set(&children, in.known.tree)
+	in.known.files = files.list()
+	return true, nil
+}
+
+// again looks at one name in a directory that is known. It returns false if what stands
+// there, or does not, may concern other names: a file that is gone may have been renamed.
+func (w *walk) again(in here, name string, children *likely[diff.Child], files *likely[record]) (bool, error) {
+	i, known := slices.BinarySearchFunc(files.known, name, compareRecord)
+	child, listed := slices.BinarySearchFunc(children.known, name, compareChild)
+	var st unix.Stat_t
+	err := lstat(in.fd, name, &st)
+	if errors.Is(err, unix.ENOENT) && !known && !listed {
+		_, committed := in.committed.Child(name)
+		return !committed, nil
+	}
+	if err != nil || !known || !listed {
+		return false, nil
+	}
+	was := files.list()[i]
+	var now record
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		now, err = w.file(in, name, &was, &st)
+	case unix.S_IFLNK:
+		now, err = w.symlink(in, name, &was, &st)
+	default:
+		return false, nil
+	}
+	if err != nil {
+		return false, w.ctx.Err()
+	}
+	files.replace(i, now)
+	children.replace(child, diff.Child{Name: name, Entry: w.entry(now)})
 	return true, nil
 }
 
