@@ -84,7 +84,23 @@ var changes = map[string]struct{ before, after files }{
 		files{"a": "755/", "a/b": "755/", "a/b/c": "644 c", "f": "644 f", "l": "->f", "g": "755/", "g/x": "644 x"},
 		files{"a": "644 a", "f": "755/", "f/g": "644 g", "l": "755/", "l/e": "755/", "g": "->a"},
 	},
-	"many": {many(1), many(2)},
+	"many":              {many(1), many(2)},
+	"more than a shelf": {shelved(1), shelved(2)},
+}
+
+// shelved are more than lie on two shelves; some are of another kind in each version.
+func shelved(version int) files {
+	f := files{"d": "755/"}
+	for i := range 2*shelf + 20 {
+		f[fmt.Sprintf("d/%03d", i)] = fmt.Sprintf("644 %d", version)
+	}
+	for i := range 3 {
+		odd, path := (i+version)%2 == 1, fmt.Sprintf("k%d", i)
+		if f[path] = "644 k"; odd {
+			f[path], f[path+"/x"] = "755/", "644 x"
+		}
+	}
+	return f
 }
 
 func many(version int) files {

@@ -20,8 +20,8 @@
 // Open and the target's own directories: target, lock, own, side (tree mode's sibling),
 // mode, beneath (system calls below a descriptor), node (what stands at a name), errors.
 //
-// An apply path by path, in the order of its phases: plan, decide and forbidden, stage,
-// durable, switch, sweep; keep is what is saved before it is overwritten, and recover what
+// An apply path by path, in the order of its phases: plan, decide and forbidden, stage
+// and scribe, durable, switch, sweep; keep is what is saved before it is overwritten, and recover what
 // completes an apply that was interrupted.
 //
 // An apply of the whole tree: survey and walk, build and link, exchange, old.

@@ -221,6 +221,13 @@ func TestTree_drift(t *testing.T) {
 // others changes a target at one moment of a switch. The changed path is one that the
 // switch changes, one that it does not, or a new one.
 func TestTree_editsAtAnyMomentAreNeverLostOrMixed(t *testing.T) {
+	for name, age := range map[string]time.Duration{"by every path": 0, "by the directories' times": 2 * raceWindow} {
+		t.Run(name, func(t *testing.T) { testEditsAtAnyMoment(t, age) })
+	}
+}
+
+// The directories are of the given age when they are surveyed.
+func testEditsAtAnyMoment(t *testing.T, age time.Duration) {
 	before := files{"changes": "644 one", "stays": "644 stays", "goes": "644 goes"}
 	after := files{"changes": "644 two", "stays": "644 stays", "comes": "644 comes"}
 	edits := map[string]func(t *testing.T, dir string, open map[string]*os.File) (path, spec string){
@@ -268,6 +275,7 @@ func TestTree_editsAtAnyMomentAreNeverLostOrMixed(t *testing.T) {
 					first := mustOpen(t, o)
 					mustApply(t, first, 1, before)
 					do(t, first.Close())
+					time.Sleep(age)
 					open := map[string]*os.File{}
 					root, err := os.Open(dir)
 					do(t, err)
