@@ -38,8 +38,8 @@ fuzz: ## every fuzz target for FUZZTIME (10s) each
 faults: bin/etcd bin/etcdctl bin/etcdutl ## every fault of the lab [RUN=group/name], into docs/faults.md
 	.ci/faults '$(RUN)'
 
-sample: bin/etcd bin/etcdctl bin/etcdutl ## some faults, drawn at random, for SAMPLE (6m) [SEED=]
-	.ci/faults -sample '$(or $(SAMPLE),6m)' '$(SEED)'
+sample: bin/etcd bin/etcdctl bin/etcdutl ## some faults, drawn at random, for SAMPLE (5m) [SEED=]
+	.ci/faults -sample '$(or $(SAMPLE),5m)' '$(SEED)'
 
 soak: bin/etcd bin/etcdctl bin/etcdutl ## faults drawn at random, again and again, for MINUTES (60)
 	.ci/faults -soak '$(MINUTES)'

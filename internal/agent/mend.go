@@ -22,7 +22,7 @@ type dirty struct {
 func (d *dirty) add(w watcher.Dirty) {
 	d.all = d.all || w.All
 	d.polled = d.polled || w.Poll
-	d.dirs = append(d.dirs, w.Dirs...)
+	d.dirs = append(d.dirs, w.Directories()...)
 }
 
 func (d *dirty) any() bool { return d.all || d.deep || len(d.dirs) > 0 }

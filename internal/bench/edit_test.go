@@ -27,12 +27,16 @@ func (p *Pair) edits(name string, n int, rng *rand.Rand) Side {
 		Rest()
 		text := Config(rng, 2048)
 		begin := p.m.Replace(p.Source.Dir, FileName(i), text)
-		return ms(arrival.Await(begin, file, text))
+		took := arrival.Await(begin, file, text)
+		if took == 0 {
+			p.fail(file + " did not arrive")
+		}
+		return ms(took)
 	}}
 }
 
 func measureEdit(m *Meter) {
-	const files, rounds = 200, 200
+	const files, rounds = 200, 150
 	etcd := m.Etcd()
 	l := m.Lab(etcd)
 	rng := rand.New(rand.NewPCG(5, 1))

@@ -5,6 +5,7 @@ package bench
 import (
 	"os"
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,9 +25,18 @@ type Figure struct {
 
 // figures is the whole table, in the order of the document.
 func figures() []Figure {
-	return []Figure{
-		editFigure(),
-	}
+	return slices.Concat(
+		[]Figure{
+			editFigure(),
+			bystanderFigure(),
+			storedFigure(),
+			historyFigure(),
+			pushFigure(),
+			startFigure(),
+			publisherFigure(),
+		},
+		growthFigures(),
+	)
 }
 
 // Meter is what a figure measures with. Its methods may be called by one goroutine only.

@@ -22,7 +22,11 @@ func (m *Meter) InotifyFloor(content func() string) Side {
 	return Side{"inotify", func() float64 {
 		Rest()
 		text := content()
-		return ms(arrival.Await(m.Replace(dir, "file", text), "file", text))
+		took := arrival.Await(m.Replace(dir, "file", text), "file", text)
+		if took == 0 {
+			m.Fatal("a rename raised no event")
+		}
+		return ms(took)
 	}}
 }
 

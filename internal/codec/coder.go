@@ -19,6 +19,9 @@ type Coder struct {
 	encoding sync.Mutex    // guards enc
 	enc      *zstd.Encoder // made when first needed
 
+	patching sync.Mutex    // guards quick
+	quick    *zstd.Encoder // made when first needed
+
 	decoding sync.Mutex    // guards dec
 	dec      *zstd.Decoder // made when first needed
 }

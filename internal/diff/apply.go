@@ -71,7 +71,7 @@ func (d *Dir) with(depth int, changes []Change) (*Dir, error) {
 		}
 		changes = changes[n:]
 	}
-	return NewDir(append(merged, old...)), nil
+	return newDir(append(merged, old...)), nil
 }
 
 // group returns how many of the sorted changes concern the first one's component

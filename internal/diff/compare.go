@@ -5,6 +5,9 @@ package diff
 // below it. Directories with equal digests are not looked into.
 func Compare(from, to Tree) []Change {
 	var c comparison
+	if from.root == nil || to.root == nil {
+		c.changes = make([]Change, 0, from.Len()+to.Len())
+	}
 	c.dirs("", from.root, to.root)
 	return c.changes
 }

@@ -11,11 +11,15 @@ import (
 // encoding is part of the wire format: agents compare digests with publishers'.
 func digest(children []Child) Hash {
 	h := sha256.New()
-	h.Write([]byte("confsyncd tree 1\n"))
-	var buf []byte
+	buf := make([]byte, 0, 4<<10)
+	buf = append(buf, "confsyncd tree 1\n"...)
 	for i := range children {
 		c := &children[i]
-		buf = append(buf[:0], byte(c.Entry.Kind))
+		if len(buf) > cap(buf)-MaxName-64 {
+			h.Write(buf)
+			buf = buf[:0]
+		}
+		buf = append(buf, byte(c.Entry.Kind))
 		buf = binary.BigEndian.AppendUint32(buf, c.Entry.Mode)
 		buf = binary.BigEndian.AppendUint64(buf, uint64(c.Entry.Size))
 		buf = binary.BigEndian.AppendUint16(buf, uint16(len(c.Name)))
@@ -25,7 +29,7 @@ func digest(children []Child) Hash {
 		} else {
 			buf = append(buf, c.Entry.Hash[:]...)
 		}
-		h.Write(buf)
 	}
+	h.Write(buf)
 	return Hash(h.Sum(nil))
 }

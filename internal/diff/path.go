@@ -22,7 +22,8 @@ func SiblingName(name string) string { return "." + name + OwnName }
 
 // IsSiblingName reports whether name is one that SiblingName returns.
 func IsSiblingName(name string) bool {
-	return len(name) > len(SiblingName("")) && name[0] == '.' && strings.HasSuffix(name, OwnName)
+	const shortest = 1 + 1 + len(OwnName)
+	return len(name) >= shortest && name[0] == '.' && strings.HasSuffix(name, OwnName)
 }
 
 // CheckPath returns an error that wraps ErrPath unless p may stand in a tree: a
@@ -53,7 +54,7 @@ func CheckName(name string) error {
 		return fmt.Errorf("%w: component %q", ErrPath, name)
 	case len(name) > MaxName:
 		return fmt.Errorf("%w: component of %d bytes, at most %d are allowed", ErrPath, len(name), MaxName)
-	case strings.ContainsAny(name, "/\x00"):
+	case strings.IndexByte(name, '/') >= 0, strings.IndexByte(name, 0) >= 0:
 		return fmt.Errorf("%w: component %q holds a slash or NUL", ErrPath, name)
 	case name == OwnName, IsSiblingName(name):
 		return fmt.Errorf("%w: the name %q is confsyncd's own", ErrPath, name)

@@ -32,11 +32,16 @@ type Child struct {
 // valid and unique; New callers that cannot know that use Tree.With.
 func NewDir(children []Child) *Dir {
 	slices.SortFunc(children, func(a, b Child) int { return strings.Compare(a.Name, b.Name) })
+	return newDir(children)
+}
+
+// newDir is NewDir of children that are sorted.
+func newDir(children []Child) *Dir {
 	d := &Dir{children: children, count: len(children)}
 	for i := range children {
 		c := &children[i]
 		if c.Entry.Kind == Directory && c.Dir == nil {
-			c.Dir = NewDir(nil)
+			c.Dir = newDir(nil)
 		}
 		if c.Dir != nil {
 			d.count += c.Dir.count
@@ -120,6 +125,14 @@ func (d *Dir) Children() iter.Seq[Child] {
 			}
 		}
 	}
+}
+
+// List returns the directory's own children, sorted by name. They are not to be changed.
+func (d *Dir) List() []Child {
+	if d == nil {
+		return nil
+	}
+	return d.children
 }
 
 // Count returns the number of entries in the directory and below.

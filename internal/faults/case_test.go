@@ -129,7 +129,7 @@ func (c Case) run(t *testing.T, group, mode string) {
 	r := &Result{Group: group, Name: c.Name, How: c.How, Mode: mode, Began: time.Now(), Counts: make(map[string]int)}
 	defer results.add(t, r)
 	if r.Skipped = c.missing(); r.Skipped != "" {
-		t.Skip(r.Skipped)
+		t.Skipf("SKIP %s: %s", t.Name(), r.Skipped) // A sample shows no other line of those that are left out.
 	}
 	if group != "source" {
 		// While a fault lasts, random deletions gather in one changeset: the guard against

@@ -126,7 +126,7 @@ func (w *World) cut(disk *lab.Disk, flag int, h *lab.Host, tr *lab.Trace, calls 
 	edited := make(chan error, 1)
 	at := 1 + w.Writer.Draw(max(1, calls))
 	delay := time.Duration(w.Writer.Draw(200)) * time.Millisecond
-	go func() { edited <- w.editAtEase(ctx) }()
+	go func() { edited <- w.Writer.Run(ctx) }()
 	_, err := lab.Eventually(w.c.within(), func() error {
 		if lab.CountLines(h.Log, did) == before {
 			return fmt.Errorf("nothing done, see %s", lab.Tail(h.Log))
@@ -155,17 +155,6 @@ func (w *World) cut(disk *lab.Disk, flag int, h *lab.Host, tr *lab.Trace, calls 
 	w.do(p.Kill())
 	w.do(disk.Remount())
 	w.Count("cuts", 1)
-}
-
-// editAtEase edits until ctx ends, at a pace at which a publisher that is traced finds files
-// as it saw them.
-func (w *World) editAtEase(ctx context.Context) error {
-	for lab.Sleep(ctx, 50*time.Millisecond) {
-		if err := w.Writer.Edit(); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // switchCalls counts the calls by which an apply becomes visible, and durable.

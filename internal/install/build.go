@@ -35,6 +35,7 @@ type build struct {
 	to      *cursor // below root
 	stage   *stage
 	dirs    []directory
+	copied  []string // what could not be linked
 }
 
 // directory is one that is made, with what it is to be when all is in it.
@@ -144,32 +145,19 @@ func mkdirOpen(dir int, name string) error {
 // takeOver makes all directories, and links or copies what does not change. What is
 // written is left to fill.
 func (b *build) takeOver(ctx context.Context) error {
-	steps := map[string]int{}
-	for i, st := range b.w.steps {
-		steps[st.Path] = i
+	links := b.linker()
+	err := b.takeWanted(ctx, links)
+	if linked := links.wait(); err == nil {
+		err = linked
 	}
-	for path, e := range b.w.want.All() {
+	if err != nil {
+		return err
+	}
+	for _, c := range links.copies {
 		b.w.t.o.Beat()
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		var err error
-		n, there := b.w.survey.found[path]
-		i, isStep := steps[path]
-		switch {
-		case isStep && b.w.steps[i].staged() && e.Kind != diff.Directory:
-			continue
-		case b.w.survey.carry[path]:
-			err = b.carry(path, n)
-		case !there && !isStep:
-			continue // Missing, and only reported.
-		case e.Kind == diff.Directory:
-			err = b.mkdir(path, strip(e).Mode, n)
-		default:
-			err = b.link(path, strip(e), n)
-		}
-		if err != nil {
-			return b.fault(path, err)
+		b.copied = append(b.copied, c.path)
+		if err := b.copy(c.path, c.n, &c.e); err != nil {
+			return b.fault(c.path, err)
 		}
 	}
 	// What is left behind lies in what has just been made, or in each other.
@@ -182,6 +170,37 @@ func (b *build) takeOver(ctx context.Context) error {
 	slices.SortFunc(left, diff.ComparePaths)
 	for _, path := range left {
 		if err := b.carry(path, b.w.survey.found[path]); err != nil {
+			return b.fault(path, err)
+		}
+	}
+	return nil
+}
+
+// takeWanted takes over what is wanted, and leaves to links what can be linked.
+func (b *build) takeWanted(ctx context.Context, links *linker) error {
+	steps := map[string]int{}
+	for i, st := range b.w.steps {
+		steps[st.Path] = i
+	}
+	for path, e := range b.w.want.All() {
+		b.w.t.o.Beat()
+		err := ctx.Err()
+		if err != nil {
+			return err
+		}
+		n, there := links.found(path)
+		i, isStep := steps[path]
+		switch {
+		case isStep && b.w.steps[i].staged() && e.Kind != diff.Directory:
+		case b.w.survey.carry[path]:
+			err = b.carry(path, n)
+		case !there && !isStep: // Missing, and only reported.
+		case e.Kind == diff.Directory:
+			err = b.mkdir(path, strip(e).Mode, n)
+		default:
+			links.add(path, strip(e), n)
+		}
+		if err != nil {
 			return b.fault(path, err)
 		}
 	}

@@ -12,17 +12,13 @@ import (
 const quiet = 100 * time.Millisecond
 
 // lease returns nil if nobody has the file open for writing, and EAGAIN if somebody has:
-// then a read lease is refused (fcntl(2), F_SETLEASE). It is given back at once, since
-// whoever opens the file for writing waits for that. Other errors say that no lease is to
-// be had: EACCES on files of others without CAP_LEASE, EINVAL where the file system has
-// none.
+// then a read lease is refused (fcntl(2), F_SETLEASE). Whoever opens the file for writing
+// waits until it is given back, by closing the file, which is to be done at once. Other
+// errors say that no lease is to be had: EACCES on files of others without CAP_LEASE,
+// EINVAL where the file system has none.
 func lease(fd uintptr) error {
-	if _, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK); err != nil {
-		return err
-	}
-	// This cannot fail for a lease just taken; closing the file would end it too.
-	_, _ = unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_UNLCK)
-	return nil
+	_, err := unix.FcntlInt(fd, unix.F_SETLEASE, unix.F_RDLCK)
+	return err
 }
 
 // busy reports whether the file n, which stands at name, is open for writing, or, where

@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
@@ -85,6 +88,11 @@ func readHold(dir, name string) (*Hold, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	return heldBy(dir, path, b, err)
+}
+
+// heldBy returns the hold that a control file of the target at dir holds.
+func heldBy(dir, path string, b []byte, err error) (*Hold, error) {
 	if err != nil {
 		return nil, remedied(fmt.Errorf("read the control file: %w", err))
 	}
@@ -131,14 +139,35 @@ func writeControl(dir, name string, b []byte) error {
 }
 
 // Holds returns what the target is held by. The error wraps ErrGone as Apply's.
-func (t *Target) Holds() (Holds, error) {
-	h, err := ReadHolds(t.o.Dir)
+func (t *Target) Holds() (h Holds, err error) {
+	if t.side == nil { // There may be one that was left from before.
+		h, err = ReadHolds(t.o.Dir)
+	} else if err = is(t.o.Dir, t.dir); err == nil {
+		if h.Pause, err = t.readHold(pauseName); err == nil {
+			h.Pin, err = t.readHold(pinName)
+		}
+	}
 	if err != nil {
 		if gone := t.identity(); gone != nil {
 			err = gone
 		}
 	}
 	return h, err
+}
+
+// readHold is the function of that name, by descriptor: an agent asks for it all the time.
+func (t *Target) readHold(name string) (*Hold, error) {
+	fd, err := openat(int(t.side.Fd()), name, unix.O_RDONLY, 0)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	path := filepath.Join(t.path, t.sideName(), name)
+	if err != nil {
+		return heldBy(t.o.Dir, path, nil, &fs.PathError{Op: "open", Path: path, Err: err})
+	}
+	f := os.NewFile(uintptr(fd), path)
+	b, err := io.ReadAll(f)
+	return heldBy(t.o.Dir, path, b, errors.Join(err, f.Close()))
 }
 
 // Pin makes every agent stay at a generation until Resume; nil takes an earlier pin
@@ -161,8 +190,9 @@ func (t *Target) removeControl(name string) error {
 	if t.side == nil {
 		return nil
 	}
-	if err := t.sideRoot.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	err := unix.Unlinkat(int(t.side.Fd()), name, 0)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return &fs.PathError{Op: "remove", Path: filepath.Join(t.path, t.sideName(), name), Err: err}
 	}
 	return nil
 }

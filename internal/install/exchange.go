@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -48,29 +50,80 @@ func (w *work) switchTree(ctx context.Context, c Contents) error {
 }
 
 // asSurveyed returns an error that wraps errRaced unless the target is what the new tree
-// was built from.
+// was built from. Of the files that both trees share this says only that they are still
+// there: what others write into one of them, meanwhile or later, comes to both trees, and
+// the look through the old one finds it.
 //
-// RACE: between this and the exchange (for 10,000 files some 40 ms), what others create
-// or change comes to the old tree alone, and what they delete stays. The look through the
-// old tree finds what was created or changed, and keeps it.
+// RACE: between this and the exchange (milliseconds), what others create or change comes
+// to the old tree alone, and what they delete stays. The look through the old tree finds
+// what was created or changed, and keeps it.
 func (b *build) asSurveyed() error {
+	quiet, err := b.quiet()
+	if quiet || err != nil {
+		return err
+	}
+	return b.asSurveyedAll()
+}
+
+// quiet reports whether nothing was made, removed or renamed in any directory since the
+// survey, by the directories' times, and no path was changed that is not shared.
+func (b *build) quiet() (bool, error) {
 	w := b.w
-	seen := 0
+	if w.survey.recent {
+		return false, nil
+	}
+	if now, err := lstat(int(w.t.dir.Fd()), "."); err != nil || now != w.survey.root {
+		return false, err
+	}
+	var paths []string
+	for path, n := range w.survey.found {
+		if n.kind == diff.Directory || w.survey.carry[path] {
+			paths = append(paths, path)
+		}
+	}
+	for _, st := range w.steps {
+		if st.found.kind != diff.None {
+			paths = append(paths, st.Path)
+		}
+	}
+	paths = append(paths, b.copied...)
+	slices.SortFunc(paths, diff.ComparePaths)
+	c := w.t.cursor()
+	defer c.close()
+	for _, path := range paths {
+		dir, name, err := c.at(path)
+		if absent(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, w.t.fault("look at", path, err)
+		}
+		if now, err := lstat(dir, name); err != nil || now != w.survey.found[path] {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// asSurveyedAll is asSurveyed by every path.
+func (b *build) asSurveyedAll() error {
+	w := b.w
+	var seen atomic.Int64
 	all := &walker{visit: func(_ int, path string, n node) (bool, error) {
-		seen++
+		seen.Add(1)
 		if was, ok := w.survey.found[path]; !ok || !n.same(was) || n.mode != was.mode || n.uid != was.uid || n.gid != was.gid {
 			return false, fmt.Errorf("%q: %w", path, errRaced)
 		}
 		return true, nil
 	}}
-	err := all.walk(int(w.t.dir.Fd()), "")
+	err := all.walkWide(int(w.t.dir.Fd()))
 	switch {
 	case errors.Is(err, errRaced):
 		return err
 	case err != nil:
 		return w.t.fault("look at", "", err)
-	case seen != len(w.survey.found):
-		return fmt.Errorf("%d paths vanished: %w", len(w.survey.found)-seen, errRaced)
+	case int(seen.Load()) != len(w.survey.found):
+		return fmt.Errorf("%d paths vanished: %w", len(w.survey.found)-int(seen.Load()), errRaced)
 	}
 	return nil
 }
@@ -155,6 +208,7 @@ func (b *build) settle() error {
 	_ = old.dir.Close()
 	old.dir = nil
 	w.result.Kept = w.kept.count()
+	t.swept = false
 	t.sweep(w.kept, false)
 	if err != nil {
 		return err
@@ -202,16 +256,17 @@ func (t *Target) notFresh() error {
 func (w *work) lookBack(old *oldTree) error {
 	l := w.t.looker(old)
 	defer l.close()
+	var mu sync.Mutex // guards l
 	all := &walker{visit: func(dir int, path string, n node) (bool, error) {
-		if was, ok := w.survey.found[path]; ok && was.same(n) {
+		was, ok := w.survey.found[path]
+		if ok && was.same(n) || !ok && n.kind == diff.Directory {
 			return true, nil
 		}
-		if _, ok := w.survey.found[path]; !ok && n.kind == diff.Directory {
-			return true, nil
-		}
+		mu.Lock()
+		defer mu.Unlock()
 		return true, l.look(dir, path, n)
 	}}
-	if err := all.walk(int(old.dir.Fd()), ""); err != nil {
+	if err := all.walkWide(int(old.dir.Fd())); err != nil {
 		return w.t.fault("look through", "", err)
 	}
 	w.kept = merge(w.kept, l.kept)

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"sync"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
@@ -25,80 +27,153 @@ func (b *build) carry(path string, n node) error {
 	return b.copy(path, n, nil)
 }
 
-// link makes the file or symlink n, which holds what e says, an entry of the new tree
-// too. A file that is open for writing, or of which that cannot be told, is copied: what
-// is written to it would come to both trees.
-//
-// RACE: who opens a file for writing after this, and writes in place, writes into both
-// trees. Until the last look before the exchange that is noticed and begun anew; later
-// the look through the old tree finds it, and makes the path suspect. What is written
-// into a live tree afterwards also reaches the old one, as long as both share the file.
-func (b *build) link(path string, e diff.Entry, n node) error {
-	from, name, err := b.from.at(path)
-	if absent(err) {
-		return errRaced
+// linkBatch is how many files one goroutine links at a time.
+const linkBatch = 256
+
+// linker makes files and symlinks of the target entries of the new tree too, a batch from
+// one directory at a time, in goroutines of its own.
+type linker struct {
+	b     *build
+	group errgroup.Group
+	batch []linking // those of the next batch
+
+	mu     sync.Mutex // guards copies, and while the group is at work the survey and the target's stamps
+	copies []linking  // what is to be copied instead
+}
+
+// linking is a file or symlink n, which holds what e says.
+type linking struct {
+	path string
+	e    diff.Entry
+	n    node
+}
+
+func (b *build) linker() *linker {
+	l := &linker{b: b}
+	l.group.SetLimit(workers())
+	return l
+}
+
+// found returns what was found at a path, or linked since.
+func (l *linker) found(path string) (n node, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, ok = l.b.w.survey.found[path]
+	return n, ok
+}
+
+// add links what stands at path, now or later. The directory that it lies in is made.
+func (l *linker) add(path string, e diff.Entry, n node) {
+	if len(l.batch) == linkBatch || len(l.batch) > 0 && diff.Parent(path) != diff.Parent(l.batch[0].path) {
+		l.flush()
 	}
-	if err != nil {
-		return err
-	}
-	if n.kind == diff.File {
-		quiet, err := unwritten(from, name, n)
-		if err != nil {
-			return err
+	l.batch = append(l.batch, linking{path, e, n})
+}
+
+func (l *linker) flush() {
+	batch := l.batch
+	l.batch = nil
+	l.group.Go(func() error { return l.link(batch) })
+}
+
+// wait links what is left, and waits until all is.
+func (l *linker) wait() error {
+	l.flush()
+	return l.group.Wait()
+}
+
+// link links a batch.
+func (l *linker) link(batch []linking) error {
+	t := l.b.w.t
+	from, to := t.cursor(), t.cursorIn(l.b.to.root)
+	defer from.close()
+	defer to.close()
+	var copies []linking
+	linked := make([]node, len(batch))
+	for i, c := range batch {
+		now, err := link(from, to, c.path, c.n)
+		switch {
+		case errors.Is(err, errUnlinkable):
+			copies = append(copies, c)
+		case err != nil:
+			return l.b.fault(c.path, err)
 		}
-		if !quiet {
-			return b.copy(path, n, &e)
+		linked[i] = now
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.copies = append(l.copies, copies...)
+	for i, c := range batch {
+		if now := linked[i]; now.kind != diff.None {
+			l.b.w.survey.found[c.path] = now
+			t.stamps.relink(c.path, c.n, now)
 		}
 	}
-	to, _, err := b.to.at(path)
-	if err != nil {
-		return err
-	}
-	err = unix.Linkat(from, name, to, name, 0)
-	switch {
-	case errors.Is(err, unix.ENOENT):
-		return errRaced
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
-		// Not allowed for files of others (protected_hardlinks), too many, or not known
-		// to the file system.
-		return b.copy(path, n, &e)
-	case err != nil:
-		return err
-	}
-	now, err := lstat(to, name)
-	if err != nil {
-		return err
-	}
-	if !now.renamed(n) {
-		return errRaced
-	}
-	b.w.survey.found[path] = now
-	b.w.t.stamps.relink(path, n, now)
 	return nil
 }
 
-// unwritten reports whether nobody has the file n, which stands at name, open for
-// writing. Where that cannot be told, it reports false.
-func unwritten(dir int, name string, n node) (bool, error) {
-	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+// errUnlinkable says that a file is to be copied.
+var errUnlinkable = errors.New("not to be linked")
+
+// link makes the file or symlink n, which stands at path, an entry of the new tree too,
+// and returns what it is then. A file that is open for writing, or of which that cannot be
+// told, is not linked: what is written to it would come to both trees.
+//
+// RACE: who opens a file for writing after this, and writes in place, writes into both
+// trees. The look through the old tree finds it, and makes the path suspect. What is
+// written into a live tree afterwards also reaches the old one, as long as both share the
+// file.
+func link(from, to *cursor, path string, n node) (now node, err error) {
+	dir, name, err := from.at(path)
 	if absent(err) {
-		return false, errRaced
+		err = errRaced
+	}
+	if err == nil && n.kind == diff.File {
+		err = unwritten(dir, name)
 	}
 	if err != nil {
-		return false, nil
+		return now, err
 	}
-	defer closeFD(fd)
-	if lease(uintptr(fd)) != nil {
-		return false, nil
+	next, _, err := to.at(path)
+	if err != nil {
+		return now, err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return false, err
+	err = unix.Linkat(dir, name, next, name, 0)
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return now, errRaced
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EMLINK), errors.Is(err, unix.EOPNOTSUPP):
+		// Not allowed for files of others (protected_hardlinks), too many, or not known
+		// to the file system.
+		return now, errUnlinkable
+	case err != nil:
+		return now, err
 	}
-	if nodeOf(&st) != n {
-		return false, errRaced
+	if now, err = lstat(next, name); err == nil && !now.renamed(n) {
+		err = errRaced
 	}
-	return true, nil
+	return now, err
+}
+
+// unwritten returns nil if nobody has the file that stands at name open for writing, and
+// errUnlinkable if somebody has, or if that cannot be told.
+//
+// RACE: who puts another file in its place for the time of this call (microseconds) has
+// that one tried. What is linked is seen to be the file that was surveyed.
+func unwritten(dir int, name string) error {
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	if absent(err) {
+		return errRaced
+	}
+	if err != nil {
+		return errUnlinkable
+	}
+	err = lease(uintptr(fd))
+	closeFD(fd)
+	if err != nil {
+		return errUnlinkable
+	}
+	return nil
 }
 
 // copy writes a file or symlink that holds what n does, which must be what e says, if

@@ -94,18 +94,18 @@ func holder(d *os.File) string {
 
 // is returns an error that wraps ErrGone unless d is what path leads to.
 func is(path string, d *os.File) error {
-	there, err := os.Stat(path)
+	var here, there unix.Stat_t
+	err := uninterrupted(func() error { return unix.Stat(path, &there) })
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w: %q is missing", ErrGone, path)
 	}
-	if err != nil {
-		return remedied(fmt.Errorf("look at the target: %w", err))
+	if err == nil {
+		err = unix.Fstat(int(d.Fd()), &here)
 	}
-	here, err := d.Stat()
 	if err != nil {
-		return remedied(fmt.Errorf("look at the target: %w", err))
+		return remedied(fmt.Errorf("look at the target: %w", &fs.PathError{Op: "stat", Path: path, Err: err}))
 	}
-	if !os.SameFile(here, there) {
+	if here.Dev != there.Dev || here.Ino != there.Ino {
 		return fmt.Errorf("%w: %q is another directory now", ErrGone, path)
 	}
 	return nil

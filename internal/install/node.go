@@ -129,22 +129,34 @@ func hashFile(dir int, name string, n node) (diff.Hash, error) {
 // readFile copies the file n to w. It reports whether n stood there unchanged
 // before and after.
 func readFile(dir int, name string, n node, w io.Writer) (stable bool, err error) {
-	f, err := openFile(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return false, err
 	}
-	defer func() { _ = f.Close() }()
+	defer closeFD(fd)
 	is := func() bool {
 		var st unix.Stat_t
-		return unix.Fstat(int(f.Fd()), &st) == nil && nodeOf(&st) == n
+		return unix.Fstat(fd, &st) == nil && nodeOf(&st) == n
 	}
 	if !is() {
 		return false, nil
 	}
-	if _, err := io.Copy(w, io.LimitReader(f, n.size+1)); err != nil {
-		return false, err
+	buf := make([]byte, min(n.size, 32<<10))
+	for left := n.size; left > 0; {
+		var got int
+		err := uninterrupted(func() (err error) {
+			got, err = unix.Read(fd, buf[:min(left, int64(len(buf)))])
+			return err
+		})
+		if err != nil || got == 0 {
+			return false, err
+		}
+		if _, err := w.Write(buf[:got]); err != nil {
+			return false, err
+		}
+		left -= int64(got)
 	}
-	return is(), nil
+	return is(), nil // Had it grown, it would not be.
 }
 
 // mounted reports whether something is mounted on name itself. Kernels before 5.8

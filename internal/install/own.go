@@ -148,17 +148,18 @@ func (t *Target) makeOwn(m journal.Meta) error {
 // openSub opens a directory of that name in dir, whose path is for messages, and
 // makes it if it is missing.
 func (t *Target) openSub(dir int, name, path string) (int, error) {
-	err := unix.Mkdirat(dir, name, 0o700)
-	if err != nil && !errors.Is(err, unix.EEXIST) {
-		return -1, t.fault("make", path, err)
-	}
-	made := err == nil
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
-	if err != nil {
+	if err == nil {
+		return fd, nil
+	}
+	if !errors.Is(err, unix.ENOENT) {
 		return -1, t.fault("open", path, err)
 	}
-	if !made {
-		return fd, nil
+	if err := unix.Mkdirat(dir, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
+		return -1, t.fault("make", path, err)
+	}
+	if fd, err = openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+		return -1, t.fault("open", path, err)
 	}
 	if err := unix.Fchmod(fd, 0o700); err != nil {
 		closeFD(fd)

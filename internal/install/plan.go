@@ -34,6 +34,8 @@ type work struct {
 	survey    *survey // what stands in the target; set if exchange is
 	conflict  Conflict
 	kept      *keeper
+	// inStage is how many staged entries were not renamed into the target.
+	inStage int
 	// suspect are the paths that could not be switched because of others' changes.
 	suspect []string
 	// denied is why the first of them that the kernel denied could not be.
@@ -97,7 +99,7 @@ func (t *Target) compare(p Plan) (*work, error) {
 	meta := p.Meta
 	meta.UID, meta.GID = int64(t.o.UID), int64(t.o.GID)
 	w := &work{t: t, base: s.Managed, want: p.Want, keepDrift: p.KeepDrift, first: s.Position.IsZero() || reselected(s.Meta, meta)}
-	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, AllChanges: diff.Compare(s.All, p.All)}
+	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, AllChanges: diff.Compare(s.All, p.All), ToManaged: p.Want, ToAll: p.All}
 	if w.first {
 		w.leaveBehind(s)
 		if s.Position.Tenant != p.Position.Tenant {

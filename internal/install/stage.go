@@ -64,13 +64,22 @@ func (w *work) stageOnce(ctx context.Context, c Contents, each bool) error {
 		return err
 	}
 	defer closeFD(fd)
-	if err := w.t.sweepStage(fd); err != nil {
-		return err
+	if !w.t.swept {
+		if err := w.t.sweepStage(fd); err != nil {
+			return err
+		}
 	}
+	w.t.swept = false
 	w.result.Bytes = 0
 	s := &stage{w: w, fd: fd, each: each}
 	if err := s.fill(ctx, c); err != nil {
 		return err
+	}
+	w.inStage = 0
+	for _, s := range w.steps {
+		if s.staged() {
+			w.inStage++
+		}
 	}
 	if slices.ContainsFunc(w.steps, func(s step) bool { return s.keep }) {
 		w.nameKept(fd)

@@ -11,6 +11,12 @@ import (
 // ago, so a write right after the look may leave no trace in them.
 const raceWindow = 20 * time.Millisecond
 
+// racy reports whether n, as it was seen at the given time, may change without a trace in
+// its times.
+func racy(n node, seen time.Time) bool {
+	return seen.UnixNano()-max(n.mtime.Nano(), n.ctime.Nano()) < int64(raceWindow)
+}
+
 // stamps remembers which files were read, and what they held, so that a later look
 // need not read them again: the stat cache of a target. It lives in memory alone.
 type stamps map[string]stamp
@@ -24,7 +30,7 @@ type stamp struct {
 // note remembers that n, which stands at path, was seen at the given time and holds the
 // content of that hash. What could still change without a trace is not remembered.
 func (s stamps) note(path string, n node, hash diff.Hash, seen time.Time) {
-	if seen.UnixNano()-max(n.mtime.Nano(), n.ctime.Nano()) < int64(raceWindow) {
+	if racy(n, seen) {
 		delete(s, path)
 		return
 	}
@@ -68,9 +74,12 @@ func (t *Target) noteWritten(dir int, name string, s *step, staged node) {
 	if !s.New.HasContent() {
 		return
 	}
-	seen := t.now()
+	if t.now().UnixNano()-staged.mtime.Nano() < int64(raceWindow) {
+		delete(t.stamps, s.Path)
+		return
+	}
 	n, err := lstat(dir, name)
-	if err != nil || !n.renamed(staged) || seen.UnixNano()-n.mtime.Nano() < int64(raceWindow) {
+	if err != nil || !n.renamed(staged) {
 		delete(t.stamps, s.Path)
 		return
 	}

@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,6 +13,11 @@ import (
 
 // survey is what stands in a target that is to be switched as a whole.
 type survey struct {
+	// root is the target itself, before it was looked at.
+	root node
+	// recent says that a directory was changed so shortly before it was looked at that
+	// its times may not tell of what happened in it since.
+	recent bool
 	// found is everything but .confsyncd, by path.
 	found map[string]node
 	// carry are the paths that are taken along as they stand: what changes of the
@@ -19,12 +25,13 @@ type survey struct {
 	carry map[string]bool
 }
 
-// surveyor looks at all of a target.
+// surveyor looks at all of a target. Its maps but the survey's do not change meanwhile.
 type surveyor struct {
 	w       *work
 	steps   map[string]int
 	left    map[string]bool // left behind
 	leading map[string]bool // directories that lead to what was left behind
+	mu      sync.Mutex      // guards the work's steps, survey and conflict, the target's stamps, and Beat
 }
 
 // lookAround finds out whether the target holds what is not managed, which would be in
@@ -40,9 +47,14 @@ func (w *work) lookAround() error {
 	for path := range w.leave {
 		s.leftBehind(path)
 	}
-	w.survey = &survey{found: map[string]node{}, carry: map[string]bool{}}
+	w.survey = &survey{found: make(map[string]node, w.t.State().Managed.Len()), carry: map[string]bool{}}
+	root, err := lstat(int(w.t.dir.Fd()), ".")
+	if err != nil {
+		return w.t.fault("look at", "", err)
+	}
+	w.survey.root, w.survey.recent = root, racy(root, time.Now())
 	all := &walker{visit: s.visit}
-	if err := all.walk(int(w.t.dir.Fd()), ""); err != nil {
+	if err := all.walkWide(int(w.t.dir.Fd())); err != nil {
 		if errors.Is(err, errRaced) {
 			return err
 		}
@@ -62,20 +74,29 @@ func (s *surveyor) leftBehind(path string) {
 	}
 }
 
+// visit may be called by several goroutines at a time.
 func (s *surveyor) visit(dir int, path string, n node) (into bool, err error) {
-	s.w.t.o.Beat()
 	name := diff.Base(path)
-	if n.kind == diff.Directory && (n.dev != s.w.t.dev || mounted(dir, name)) {
-		return false, s.w.t.fault("look at", path, unix.EXDEV)
+	readable, recent := true, false
+	if n.kind == diff.Directory {
+		recent = racy(n, time.Now())
+		if n.dev != s.w.t.dev || mounted(dir, name) {
+			return false, s.w.t.fault("look at", path, unix.EXDEV)
+		}
+		readable = unix.Faccessat(dir, name, unix.R_OK|unix.X_OK, unix.AT_EACCESS) == nil
 	}
-	s.w.survey.found[path] = n
 	i, isStep := s.steps[path]
 	e, wanted := s.w.want.Get(path)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w.t.o.Beat()
+	s.w.survey.found[path] = n
+	s.w.survey.recent = s.w.survey.recent || recent
 	switch {
 	case n.kind == special:
 		s.inTheWay(path, "a "+n.describe()+" stands there; remove it")
 		return false, nil
-	case n.kind == diff.Directory && unix.Faccessat(dir, name, unix.R_OK|unix.X_OK, unix.AT_EACCESS) != nil:
+	case !readable:
 		s.inTheWay(path, unreadable(path))
 		return false, nil
 	case isStep:
@@ -117,15 +138,17 @@ func (s *surveyor) step(i int, n node) (into bool, err error) {
 }
 
 // unchanged looks at a path that the plan does not change. If it is not as it should
-// be, it is put right, or taken along.
+// be, it is put right, or taken along. It lets others work while it reads.
 func (s *surveyor) unchanged(dir int, name string, c diff.Change, n node) (into bool, err error) {
 	if n.kind == c.New.Kind && s.w.t.fits(n, c.New) {
 		if hash, ok := s.w.t.stamps.hash(c.Path, n); !c.New.HasContent() || ok && hash == c.New.Hash && n.size == c.New.Size {
 			return true, nil
 		}
 	}
+	s.mu.Unlock()
 	seen := time.Now()
 	st, why, err := s.w.decide(dir, name, c, true)
+	s.mu.Lock()
 	switch {
 	case err != nil:
 		return false, s.w.t.fault("look at", c.Path, err)

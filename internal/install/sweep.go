@@ -24,12 +24,16 @@ const (
 // when some were kept.
 func (t *Target) sweep(hand *keeper, opening bool) {
 	err := t.sweepKept(hand, opening || hand != nil)
-	fd, open := t.openStage()
-	if open == nil {
-		open = t.sweepStage(fd)
-		closeFD(fd)
+	if !t.swept {
+		fd, open := t.openStage()
+		if open == nil {
+			open = t.sweepStage(fd)
+			closeFD(fd)
+		}
+		t.swept = open == nil
+		err = errors.Join(err, open)
 	}
-	if err = errors.Join(err, open); err != nil {
+	if err != nil {
 		t.o.Log.Warn("not everything could be swept", "path", t.o.Dir, "error", err)
 	}
 }

@@ -72,6 +72,7 @@ func (w *work) complete(recovering bool) error {
 	}
 	t.crash("after-at")
 	w.tally()
+	t.swept = !recovering && w.kept == nil && w.inStage == 0
 	t.sweep(w.kept, false)
 	if w.denied != nil {
 		return fmt.Errorf("%w: %w", ErrDenied, w.denied)
@@ -263,6 +264,9 @@ func (s *switcher) try(i int, st *step) error {
 	}
 	if err == nil && st.staged() {
 		s.w.t.noteWritten(dir, name, st, staged)
+	}
+	if err == nil && (st.act == create || st.act == replace) {
+		s.w.inStage--
 	}
 	return settled(st, err)
 }

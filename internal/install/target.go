@@ -106,6 +106,7 @@ type Target struct {
 	next     *build         // under way
 	olds     []*oldTree     // oldest first
 	loose    bool           // the last switch is yet to be made durable
+	swept    bool           // the stage is empty, as this process left it
 	peeked   *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time

@@ -2,11 +2,20 @@ package install
 
 import (
 	"errors"
+	"runtime"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
+
+// maxWorkers bounds how many goroutines share the work on a target: the locks of
+// directories, and those of the file system, let few more get anywhere.
+const maxWorkers = 4
+
+// workers returns how many goroutines are to share the work on a target.
+func workers() int { return min(runtime.GOMAXPROCS(0), maxWorkers) }
 
 // walker visits all that stands below a directory, each directory before what it holds,
 // and never what lies on another file system.
@@ -16,6 +25,25 @@ type walker struct {
 	visit func(dir int, path string, n node) (into bool, err error)
 	// leave, if it is set, is called when all in a directory was visited.
 	leave func(dir int, path string) error
+	// others, if it is set, take on directories that one goroutine comes across while
+	// it has enough to do. Then visit is called by several at a time.
+	others *errgroup.Group
+}
+
+// walkWide walks with as many goroutines as there are workers. visit is called by several
+// of them at a time, and leave must not be set. After an error the others visit what they
+// have begun with.
+func (w *walker) walkWide(dir int) error {
+	if workers() == 1 {
+		return w.walk(dir, "")
+	}
+	w.others = &errgroup.Group{}
+	w.others.SetLimit(workers() - 1)
+	err := w.walk(dir, "")
+	if other := w.others.Wait(); err == nil {
+		err = other
+	}
+	return err
 }
 
 // walk visits what lies in the directory at path, which is open as dir; in the target's
@@ -53,9 +81,7 @@ func (w *walker) entry(dir int, path, name string) error {
 		if err != nil {
 			return err
 		}
-		err = w.walk(fd, path)
-		closeFD(fd)
-		if err != nil {
+		if err := w.below(fd, path); err != nil {
 			return err
 		}
 	}
@@ -63,4 +89,16 @@ func (w *walker) entry(dir int, path, name string) error {
 		return nil
 	}
 	return w.leave(dir, path)
+}
+
+// below walks the directory at path, or has it walked, and closes its descriptor.
+func (w *walker) below(fd int, path string) error {
+	walk := func() error {
+		defer closeFD(fd)
+		return w.walk(fd, path)
+	}
+	if w.others != nil && w.others.TryGo(walk) {
+		return nil
+	}
+	return walk()
 }

@@ -278,19 +278,17 @@ func (d *decoder) entry() diff.Entry {
 }
 
 func (d *decoder) tree() diff.Tree {
-	n := d.count(3)
-	changes := make([]diff.Change, 0, n)
-	for range n {
-		changes = append(changes, diff.Change{Path: d.string(), New: d.entry()})
+	var b diff.Builder
+	for range d.count(3) {
+		path, e := d.bytes(d.uvarint()), d.entry()
+		if d.err != nil {
+			return diff.Tree{}
+		}
+		if err := b.Add(path, e); err != nil {
+			d.fail(err)
+		}
 	}
-	if d.err != nil {
-		return diff.Tree{}
-	}
-	t, err := diff.Tree{}.With(changes)
-	if err != nil {
-		d.fail(err)
-	}
-	return t
+	return b.Tree()
 }
 
 func (d *decoder) changes() []diff.Change {

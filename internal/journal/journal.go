@@ -1,9 +1,9 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -307,11 +307,12 @@ func decode(f *os.File) (content, error) {
 	if !info.Mode().IsRegular() {
 		return content{}, fmt.Errorf("%w: it is no file", ErrDamaged)
 	}
-	b, err := io.ReadAll(f)
-	if err != nil {
+	var b bytes.Buffer
+	b.Grow(int(info.Size()) + bytes.MinRead)
+	if _, err := b.ReadFrom(f); err != nil {
 		return content{}, fmt.Errorf("read the journal: %w", err)
 	}
-	return decodeFile(b)
+	return decodeFile(b.Bytes())
 }
 
 // writeFresh writes b to a new file beside the journal and makes it durable.

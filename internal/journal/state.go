@@ -52,6 +52,10 @@ type Pending struct {
 	// older one of the same tenant.
 	Back bool
 
+	// ToManaged and ToAll are what the caller takes the changes to lead to. Where that is
+	// so these very trees become the State's, which makes none of its own. Not stored.
+	ToManaged, ToAll diff.Tree
+
 	// whole says that All equals Managed before and after.
 	whole bool
 }
@@ -62,17 +66,17 @@ func (s State) after(p *Pending, suspect []string) (State, error) {
 	if err := s.admit(p); err != nil {
 		return State{}, err
 	}
-	changes := slices.Clone(p.Changes)
+	changes := p.Changes
 	for _, path := range p.Leave {
-		changes = append(changes, diff.Change{Path: path})
+		changes = append(slices.Clip(changes), diff.Change{Path: path})
 	}
-	managed, err := s.Managed.With(changes)
+	managed, err := lead(s.Managed, changes, p.ToManaged)
 	if err != nil {
 		return State{}, fmt.Errorf("managed tree: %w", err)
 	}
 	all := managed
 	if !p.whole {
-		if all, err = s.All.With(slices.Clone(p.AllChanges)); err != nil {
+		if all, err = lead(s.All, p.AllChanges, p.ToAll); err != nil {
 			return State{}, fmt.Errorf("whole tree: %w", err)
 		}
 		if all.Digest() == managed.Digest() {
@@ -84,6 +88,14 @@ func (s State) after(p *Pending, suspect []string) (State, error) {
 		Meta: p.Meta, Position: p.Position, Managed: managed, All: all,
 		Left: left(s.Left, p.Leave, p.Prune, managed), Suspect: suspect,
 	}, nil
+}
+
+// lead returns the tree that changes lead to: this one, if they do.
+func lead(from diff.Tree, changes []diff.Change, to diff.Tree) (diff.Tree, error) {
+	if len(changes) > 0 && slices.Equal(diff.Compare(from, to), changes) {
+		return to, nil
+	}
+	return from.With(slices.Clone(changes))
 }
 
 // Become returns the state that p leads to: for a journal that is created with what

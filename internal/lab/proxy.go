@@ -102,6 +102,13 @@ func (p *Proxy) Reset() {
 	p.cutAll()
 }
 
+// Connected reports whether a client is connected.
+func (p *Proxy) Connected() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) > 0
+}
+
 // Heal forwards again.
 func (p *Proxy) Heal() { p.Do(Harm{}) }
 

@@ -3,9 +3,11 @@ package publisher
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/scan"
 )
 
 const (
@@ -20,8 +22,63 @@ const (
 // contents finds the changes' contents a place in the record or in packs, as patches
 // where that is less. Content that the changes take away elsewhere, or that keeps its
 // path, is not sent again: readers have it, or find it by its hash. At a founding
-// everything is sent, whole. It returns the size of what is sent before it is made less.
-func (p *Publisher) contents(ctx context.Context, changes []diff.Change, founding bool, stage func(codec.Pack) error) ([]codec.Change, int64, error) {
+// everything is sent, whole.
+func (p *Publisher) contents(ctx context.Context, changes []diff.Change, on standing, stage func(codec.Pack) error) (contents, error) {
+	sent := make([]codec.Change, len(changes)) // What parts point into stays where it is.
+	for i, c := range changes {
+		sent[i] = codec.Change{Path: c.Path, New: c.New}
+	}
+	first, places := firsts(changes, on.founding)
+	l := load{stage: stage, parts: make([]part, 0, len(places))}
+	var out contents
+	lost := make(map[diff.Hash]bool)
+	p.asking = etcdBudget
+	err := p.read(ctx, changes, places, func(read content) error {
+		c := changes[read.change]
+		p.reading = c.Path
+		if p.leaves(c, on, read.err) {
+			lost[c.New.Hash] = true
+			return nil
+		}
+		if read.err != nil {
+			return read.err
+		}
+		out.bytes += c.New.Size
+		patch := p.patch(ctx, c, on.founding, read.bytes)
+		return l.add(&sent[read.change], read.bytes, patch)
+	})
+	if err == nil {
+		err = l.close()
+	}
+	if err != nil {
+		return contents{}, err
+	}
+	for i, c := range changes {
+		from, ok := first[c.New.Hash]
+		switch {
+		case !ok || !c.New.HasContent() || c.New.Size == 0:
+		case lost[c.New.Hash] && !p.leaves(c, on, scan.ErrChanged):
+			return contents{}, fmt.Errorf("read %q: %w", c.Path, scan.ErrChanged)
+		case lost[c.New.Hash]:
+			out.left = append(out.left, c.Path)
+		case sent[from].Content.Patch == nil || c.New.Kind == diff.File:
+			// A symlink cannot come as a patch; readers find its content by the hash.
+			sent[i].Content = sent[from].Content
+		}
+	}
+	out.changes = sent
+	if len(out.left) > 0 {
+		out.changes = slices.DeleteFunc(sent, func(c codec.Change) bool {
+			_, is := slices.BinarySearchFunc(out.left, c.Path, diff.ComparePaths)
+			return is
+		})
+	}
+	return out, nil
+}
+
+// firsts returns, for each content that is to be sent, the place of the first change to it,
+// by hash and in order.
+func firsts(changes []diff.Change, founding bool) (map[diff.Hash]int, []int) {
 	known := make(map[diff.Hash]bool)
 	if !founding {
 		for _, c := range changes {
@@ -30,46 +87,25 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, foundin
 			}
 		}
 	}
-	sent := make([]codec.Change, len(changes))
-	first := make(map[diff.Hash]int) // the change that each content is sent with
-	l := load{stage: stage}
-	var bytes int64
-	p.asking = etcdBudget
+	first := make(map[diff.Hash]int, len(changes))
+	places := make([]int, 0, len(changes))
 	for i, c := range changes {
-		sent[i] = codec.Change{Path: c.Path, New: c.New}
 		if !c.New.HasContent() || c.New.Size == 0 || known[c.New.Hash] {
 			continue
 		}
-		if _, ok := first[c.New.Hash]; ok {
-			continue
-		}
-		first[c.New.Hash] = i
-		bytes += c.New.Size
-		p.reading = c.Path
-		p.options.Beat()
-		content, err := p.scanner.Read(c.Path, c.New)
-		if err != nil {
-			return nil, 0, err
-		}
-		patch := p.patch(ctx, c, founding, content)
-		if err := l.add(&sent[i], content, patch); err != nil {
-			return nil, 0, err
+		if _, ok := first[c.New.Hash]; !ok {
+			first[c.New.Hash] = i
+			places = append(places, i)
 		}
 	}
-	if err := l.close(); err != nil {
-		return nil, 0, err
-	}
-	for i := range sent {
-		from, ok := first[sent[i].New.Hash]
-		if !ok || !sent[i].New.HasContent() || sent[i].New.Size == 0 {
-			continue
-		}
-		// A symlink cannot come as a patch; readers find its content by the hash.
-		if sent[from].Content.Patch == nil || sent[i].New.Kind == diff.File {
-			sent[i].Content = sent[from].Content
-		}
-	}
-	return sent, bytes, nil
+	return first, places
+}
+
+// contents is what a commit sends.
+type contents struct {
+	changes []codec.Change
+	bytes   int64    // of the contents, before they are made less
+	left    []string // paths that are left to a later commit, in order
 }
 
 // patch returns the patch that leads from the old content to the new one, nil if there

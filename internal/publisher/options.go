@@ -94,6 +94,9 @@ type Commit struct {
 	// Bytes is the size of the new contents, however few bytes of them had to be sent.
 	Bytes    int64
 	Founding bool
+	// Left are paths that changed again and again while they were read: their committed
+	// version, or absence, stays for now.
+	Left []string
 	// Duration is from the beginning of the scan to etcd's answer.
 	Duration time.Duration
 }

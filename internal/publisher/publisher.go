@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 	"slices"
 	"time"
 
@@ -41,8 +42,11 @@ type Publisher struct {
 	// had changed before the commit.
 	traces    []scan.Trace
 	disturbed int
-	// reading is the path whose content was read last for a commit.
-	reading string
+	// reading is the path whose content was read last for a commit, and changing counts the
+	// steps in a row in which what was read had changed since the scan.
+	reading  string
+	changing int
+	left     []scan.Held // what the last commit left to the next
 
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
@@ -50,6 +54,8 @@ type Publisher struct {
 
 	coder *codec.Coder
 	bases *bases // of patches
+	// stamped is the digest of the tree whose stamps the state directory has; zero if none.
+	stamped diff.Hash
 	// known is the version that bases were last read from etcd with, nil if there is none.
 	known  *store.Version
 	asking int64 // how many bytes of bases may still be read from etcd for the commit in hand
@@ -112,9 +118,9 @@ type outcome struct {
 	commit  *Commit // nil if there was nothing to commit
 }
 
-// step compares the directory with the head once, and commits the difference. dirs are
-// the directories to look at, nil for all; poll tells that no event asked for some of them.
-func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome, error) {
+// step compares the directory with the head once, and commits the difference. where
+// tells what there is to look at.
+func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, error) {
 	begin := time.Now()
 	p.traces = p.scanner.Traces()
 	if err := p.busy(); err != nil {
@@ -124,14 +130,18 @@ func (p *Publisher) step(ctx context.Context, dirs []string, poll bool) (outcome
 		return outcome{}, err
 	}
 	known := p.memory.state.Managed
-	found, err := p.scanner.Scan(ctx, known, dirs)
+	var dirs []string // nil: all
+	if !where.All {
+		dirs = append([]string{}, where.Dirs...)
+	}
+	found, err := p.scanner.Scan(ctx, known, dirs, where.Paths...)
 	if err != nil {
 		return outcome{}, err
 	}
 	news := found.Tree.Digest() != p.scanned.Digest()
 	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}
-	if poll {
+	if where.Poll {
 		if out.settling = p.polled.wait(news, p.options.Settle, p.options.MaxDelay); out.settling > 0 {
 			return out, nil
 		}
@@ -214,17 +224,20 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		}
 		sent = diff.Compare(diff.Tree{}, found.Tree)
 	}
-	head, bytes, err := p.write(ctx, on, sent, found.Tree)
+	head, tree, out, err := p.write(ctx, on, sent, found)
 	p.unsure = errors.Is(err, store.ErrAmbiguous)
 	if err != nil {
 		return nil, err
 	}
 	p.view = p.view.After(head)
 	p.root, p.allow, p.stood = &found.Root, Allow{}, head.Position
-	if err := p.memory.remember(head.Position, found.Tree); err != nil {
+	if err := p.memory.remember(head.Position, tree); err != nil {
 		return nil, err
 	}
-	return &Commit{Position: head.Position, Changes: changes, Bytes: bytes, Founding: on.founding}, nil
+	if len(out.left) > 0 {
+		changes = diff.Compare(on.base, tree)
+	}
+	return &Commit{Position: head.Position, Changes: changes, Bytes: out.bytes, Founding: on.founding, Left: out.left}, nil
 }
 
 // unfounded returns ErrRefused if a founding would lose a path that is held: its
@@ -243,22 +256,27 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 		"etcd was rewound and the whole tree must be published anew, but %d paths cannot be read: %s", len(lost), some(describe(lost)))
 }
 
-// write makes the record and commits it.
-func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, tree diff.Tree) (*store.Head, int64, error) {
+// write makes the record and commits it. It returns the tree that was committed: what was
+// found, but for changes that are left to a later commit.
+func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, found *scan.Result) (*store.Head, diff.Tree, contents, error) {
 	draft := p.commits().NewDraft(ctx, on.head)
-	changes, bytes, err := p.contents(ctx, sent, on.founding, p.telling(sent, draft.Stage))
+	tree := found.Tree
+	out, err := p.contents(ctx, sent, on, p.telling(sent, draft.Stage))
+	if err == nil && len(out.left) > 0 {
+		tree, err = p.without(out.left, on, found)
+	}
 	if err == nil {
 		// Once more: a checkout may have begun while we were reading.
 		err = p.undisturbed()
 	}
 	if err != nil {
 		draft.Discard()
-		return nil, 0, err
+		return nil, diff.Tree{}, contents{}, err
 	}
 	record := &codec.Record{
 		Tenant: on.last.Tenant, Generation: on.last.Generation + 1, Parent: on.last.Commit, Founding: on.founding,
 		Time: time.Now(), Publisher: p.options.Name, Instance: p.memory.instance(),
-		Digest: tree.Digest(), List: codec.List{Changes: changes},
+		Digest: tree.Digest(), List: codec.List{Changes: out.changes},
 	}
 	if p.push != nil {
 		record.Message = p.push.Message
@@ -267,5 +285,5 @@ func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, 
 		record.Keyframe = on.head.Keyframe
 	}
 	head, err := draft.Commit(ctx, record)
-	return head, bytes, err
+	return head, tree, out, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/scan"
@@ -35,12 +36,16 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 	}
 	p.bases.open(memory.dir, memory.readOnly())
 	defer p.bases.close()
+	p.recallStamps()
 	until := time.Now().Add(pushPatience)
 	var pace store.Backoff
 	for {
 		commit, err := p.pushOnce(ctx)
 		switch {
 		case err == nil:
+			if err := p.saveStamps(); err != nil {
+				p.options.Log.Warn("keeping what is known of the files", "error", err)
+			}
 			return commit, nil
 		case errors.Is(err, store.ErrLostRace):
 		case errors.Is(err, errBusy), errors.Is(err, errDisturbed), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
@@ -63,7 +68,7 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 		return nil, err
 	}
 	p.view = view
-	out, err := p.step(ctx, nil, false)
+	out, err := p.step(ctx, watcher.Dirty{All: true})
 	if err != nil || p.push.DryRun {
 		return out.commit, err
 	}

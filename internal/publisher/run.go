@@ -1,8 +1,10 @@
 package publisher
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"runtime/debug"
 	"slices"
 	"time"
 
@@ -30,8 +32,12 @@ const (
 	never        = time.Duration(-1)
 )
 
-// maxDirty is how many directories are noted while nothing can be published: beyond,
-// everything is looked at.
+// manyChanges is from how many on a commit leaves so much behind in memory that it is given
+// back at once: an idle process would keep it.
+const manyChanges = 5000
+
+// maxDirty is how many directories and paths are noted while nothing can be published:
+// beyond, everything is looked at.
 const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
@@ -46,6 +52,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	p.memory = memory
 	p.bases.open(memory.dir, false)
 	defer p.bases.close()
+	p.recallStamps()
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
@@ -102,7 +109,9 @@ type daemon struct {
 
 	dirty    watcher.Dirty
 	retrying store.Backoff
-	changing int              // steps in a row that ended with scan.ErrChanged
+	live     bool             // it was, once
+	asked    bool             // all files are to be read again once it is known what they hold
+	littered bool             // a large commit has left much behind in memory
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -112,7 +121,8 @@ type daemon struct {
 func (d *daemon) loop(ctx context.Context) error {
 	rescan := time.NewTicker(d.options.Rescan)
 	defer rescan.Stop()
-	rehash := time.NewTimer(d.options.rehashWait())
+	defer d.keepStamps()
+	rehash := time.NewTimer(d.options.rehashWait(cmp.Or(d.scanner.Complete(), time.Now())))
 	defer rehash.Stop()
 	again := time.NewTimer(time.Hour)
 	defer again.Stop()
@@ -131,13 +141,15 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case <-d.Publisher.rescan:
 			d.note(watcher.Dirty{All: true})
-			d.rehash.ask(d.scanned)
+			d.asked = true
 		case <-rehash.C:
-			d.rehash.ask(d.scanned)
-			rehash.Reset(d.options.rehashWait())
+			rehash.Reset(d.readAgain())
 			continue
 		case found := <-d.rehash.found:
-			d.distrust(found)
+			if d.rehashed(found); len(found.paths) == 0 {
+				d.keepStamps()
+				continue
+			}
 		case answer := <-d.keeper.done:
 			d.keep(ctx, answer)
 			continue
@@ -150,6 +162,14 @@ func (d *daemon) loop(ctx context.Context) error {
 			d.note(watcher.Dirty{All: true})
 		}
 		wait := d.wake(ctx)
+		if d.asked && d.scanned != (diff.Tree{}) {
+			d.asked = false
+			d.readAgain()
+		}
+		if d.littered {
+			d.littered = false
+			debug.FreeOSMemory()
+		}
 		d.tell()
 		again.Stop()
 		if wait != never {
@@ -173,19 +193,18 @@ func (d *daemon) tell() {
 // note adds to what the next scan has to look at.
 func (d *daemon) note(more watcher.Dirty) {
 	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
-	d.dirty.Dirs = append(d.dirty.Dirs, more.Dirs...)
-	if d.dirty.All || len(d.dirty.Dirs) > maxDirty {
-		d.dirty.All, d.dirty.Dirs = true, nil
+	d.dirty.Dirs = merged(d.dirty.Dirs, more.Dirs)
+	d.dirty.Paths = merged(d.dirty.Paths, more.Paths)
+	if d.dirty.All || len(d.dirty.Dirs)+len(d.dirty.Paths) > maxDirty {
+		d.dirty.All, d.dirty.Dirs, d.dirty.Paths = true, nil, nil
 	}
 }
 
-// dirs returns what the next scan has to look at as scan.Scanner takes it.
-func (d *daemon) dirs() []string {
-	if d.dirty.All {
-		return nil
-	}
-	slices.Sort(d.dirty.Dirs)
-	return append([]string{}, slices.Compact(d.dirty.Dirs)...)
+// merged returns what is in either of two lists, sorted.
+func merged(a, b []string) []string {
+	all := append(a, b...)
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // wake makes a step, and returns when to wake again if nothing happens before.
@@ -201,7 +220,7 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
-	out, err := d.step(ctx, d.dirs(), d.dirty.Poll)
+	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
 
@@ -220,21 +239,31 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 	if ctx.Err() != nil && out.commit == nil {
 		return never
 	}
+	if out.commit != nil {
+		out.held = append(out.held, d.again(*out.commit)...)
+	}
 	if out.scanned {
 		d.diary.held(out.held)
 	}
 	if out.commit != nil {
 		d.diary.committed(*out.commit)
 		d.copy(*out.commit)
+		d.littered = d.littered || len(out.commit.Changes) >= manyChanges
 	}
 	if err != nil && !errors.Is(err, errStandingBy) {
 		return d.failed(ctx, out.held, err)
 	}
-	d.changing = 0
+	if out.commit == nil || len(out.commit.Left) == 0 {
+		d.changing, d.left = 0, nil
+	}
 	d.troubles.Ended()
 	d.retrying.Reset()
 	if err != nil {
 		return d.standBy(out)
+	}
+	if !d.live {
+		d.live = true
+		d.keepStamps() // Who kills it need not read all again.
 	}
 	d.diary.live(len(out.held), d.watcher.Degraded())
 	d.keeper.ask(d.view)
@@ -302,6 +331,16 @@ func (d *daemon) lookAgain(ctx context.Context) time.Duration {
 		d.view = view
 	}
 	return d.retrying.Next()
+}
+
+// again has the next scan look at what a commit has left to the next, and returns it.
+func (d *daemon) again(c Commit) []scan.Held {
+	dirs := make([]string, len(c.Left))
+	for i, path := range c.Left {
+		dirs[i] = diff.Parent(path)
+	}
+	d.note(watcher.Dirty{Dirs: dirs})
+	return d.leave(c.Left)
 }
 
 // changed notes that a path changed between being scanned and being read, and returns

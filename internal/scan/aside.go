@@ -36,5 +36,5 @@ func (w *walk) saving(in here, names []string) (more []string) {
 func (w *walk) isAside(in here, name string, rec record) bool {
 	var st unix.Stat_t
 	return w.rules.match(diff.Join(in.path, name), false) && lstat(in.fd, name, &st) == nil &&
-		st.Dev == rec.stamp.dev && st.Ino == rec.stamp.ino && w.now().UnixNano()-st.Ctim.Nano() < int64(aside)
+		(rec.stamp.dev == anyDev || st.Dev == rec.stamp.dev) && st.Ino == rec.stamp.ino && w.now().UnixNano()-st.Ctim.Nano() < int64(aside)
 }

@@ -11,6 +11,8 @@ type dirty struct {
 	self  bool // this directory
 	deep  bool // and all below it
 	below map[string]*dirty
+	// names are to be looked at although the directory itself is not.
+	names []string
 }
 
 // at returns what is to be looked at in a subdirectory.
@@ -28,6 +30,18 @@ func (d *dirty) at(name string) *dirty {
 // it.
 func (d *dirty) add(path string) {
 	path, deep := strings.CutSuffix(path, "/")
+	d = d.directory(path)
+	d.self, d.deep = true, d.deep || deep
+}
+
+// addName marks one name, by its path below d.
+func (d *dirty) addName(path string) {
+	d = d.directory(diff.Parent(path))
+	d.names = append(d.names, diff.Base(path))
+}
+
+// directory returns what is known of one directory, by its path below d.
+func (d *dirty) directory(path string) *dirty {
 	for path != "" {
 		name, rest, _ := strings.Cut(path, "/")
 		next := d.below[name]
@@ -40,19 +54,22 @@ func (d *dirty) add(path string) {
 		}
 		d, path = next, rest
 	}
-	d.self, d.deep = true, d.deep || deep
+	return d
 }
 
-// dirtied returns what the next scan has to look at: the directories named, and all
-// that hold something, because a hold ends without an event and its entry follows
-// the committed tree.
-func (s *Scanner) dirtied(dirs []string) *dirty {
+// dirtied returns what the next scan has to look at: the directories and paths named, and
+// all directories that hold something, because a hold ends without an event and its entry
+// follows the committed tree.
+func (s *Scanner) dirtied(dirs, paths []string) *dirty {
 	if dirs == nil || s.doubt {
 		return &dirty{self: true, deep: true}
 	}
 	d := &dirty{}
 	for _, dir := range dirs {
 		d.add(dir)
+	}
+	for _, path := range paths {
+		d.addName(path)
 	}
 	for _, h := range s.held {
 		d.add(diff.Parent(h.Path))

@@ -110,18 +110,19 @@ func (f file) leasable() (bool, error) {
 
 // file returns the record of the regular file at name: the one that is known if its
 // stamp says so, or a new one. It returns errMoved or an *obstacle otherwise.
-func (w *walk) file(in here, name, path string, st *unix.Stat_t) (record, error) {
-	rec, known := in.known.record(name)
-	if known && !rec.racy && rec.stamp == stampOf(st) {
-		return rec, nil
+func (w *walk) file(in here, name string, known *record, st *unix.Stat_t) (record, error) {
+	limit := w.options.MaxFileSize
+	if known.still(st) && (limit <= 0 || st.Size <= limit) {
+		return *known, nil
 	}
+	w.options.Beat()
 	start := w.now()
 	f, err := openFile(in.fd, name)
 	if err != nil {
 		return record{}, err
 	}
 	defer f.close()
-	if limit := w.options.MaxFileSize; limit > 0 && f.stamp.size > limit {
+	if limit > 0 && f.stamp.size > limit {
 		return record{}, &obstacle{TooLarge, fmt.Errorf("%d bytes, at most %d are allowed", f.stamp.size, limit)}
 	}
 	if f.stamp.size >= worthAsking {
@@ -139,10 +140,10 @@ func (w *walk) file(in here, name, path string, st *unix.Stat_t) (record, error)
 	if err != nil {
 		return record{}, err
 	}
-	if !leased && !w.quiet(path, f.stamp) {
+	if !leased && !w.quiet(diff.Join(in.path, name), f.stamp) {
 		return record{}, &obstacle{reason: Unsettled}
 	}
-	rec = record{name: name, stamp: f.stamp, racy: f.stamp.racy(start)}
+	rec := record{name: name, stamp: f.stamp, racy: f.stamp.racy(start)}
 	w.hash.Sum(rec.hash[:0])
 	return rec, nil
 }
@@ -174,13 +175,12 @@ func (w *walk) quiet(path string, s stamp) bool {
 
 // symlink returns the record of the symlink at name. A symlink is never written, only
 // replaced: one descriptor shows one version.
-func (w *walk) symlink(in here, name string, st *unix.Stat_t) (record, error) {
+func (w *walk) symlink(in here, name string, known *record, st *unix.Stat_t) (record, error) {
 	if w.options.RefuseSymlinks {
 		return record{}, &obstacle{reason: SymlinkRefused}
 	}
-	rec, known := in.known.record(name)
-	if known && !rec.racy && rec.stamp == stampOf(st) {
-		return rec, nil
+	if known.still(st) {
+		return *known, nil
 	}
 	start := w.now()
 	target, s, err := readSymlink(in.fd, name)

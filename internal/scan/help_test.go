@@ -49,9 +49,9 @@ func meanwhile(n int, act func()) func(*scan.Options) {
 	}
 }
 
-func mustScan(t testing.TB, s *scan.Scanner, committed diff.Tree, dirs []string) *scan.Result {
+func mustScan(t testing.TB, s *scan.Scanner, committed diff.Tree, dirs []string, paths ...string) *scan.Result {
 	t.Helper()
-	res, err := s.Scan(t.Context(), committed, dirs)
+	res, err := s.Scan(t.Context(), committed, dirs, paths...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ import (
 // getdents64(2) call may miss a name that is renamed over meanwhile, as every atomic
 // replacement does: a committed name that it lacks is looked up by itself.
 func (w *walk) names(in here) ([]string, error) {
-	names, err := list(in.fd, w.buf)
+	names, err := list(in.fd, w.buf, len(in.known.files)+len(in.known.subs))
 	if err != nil {
 		return nil, err
 	}
@@ -59,12 +59,12 @@ func merge(names, more []string) []string {
 	return names
 }
 
-// list reads the directory from its start, through buf.
-func list(fd int, buf []byte) ([]string, error) {
+// list reads the directory from its start, through buf. It holds about so many names.
+func list(fd int, buf []byte, about int) ([]string, error) {
 	if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
 		return nil, refusal(err)
 	}
-	var names []string
+	names := make([]string, 0, about)
 	for {
 		n, err := unix.ReadDirent(fd, buf)
 		switch {

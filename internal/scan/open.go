@@ -58,7 +58,11 @@ func mountOf(fd int, dev uint64) uint64 {
 
 // lstat is lstat(2) of a name in a directory.
 func lstat(dir int, name string, st *unix.Stat_t) error {
-	return uninterrupted(func() error { return unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW) })
+	for { // This is asked of every name: uninterrupted would have st on the heap each time.
+		if err := unix.Fstatat(dir, name, st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
 }
 
 // refusal sorts the errors of an open or a read.

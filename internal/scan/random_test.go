@@ -14,7 +14,7 @@ import (
 )
 
 // TestDirsScanEqualsFullScan edits at random, and tells the scanner only the
-// directories that a watcher would name. What it makes of them must be what a new
+// directories and paths that a watcher would name. What it makes of them must be what a new
 // scanner finds.
 func TestDirsScanEqualsFullScan(t *testing.T) {
 	for seed := range uint64(8) {
@@ -23,14 +23,14 @@ func TestDirsScanEqualsFullScan(t *testing.T) {
 			s := newScanner(t, e.dir)
 			committed := mustScan(t, s, diff.Tree{}, nil).Tree
 			for round := range 60 {
-				e.dirty = []string{}
+				e.dirty, e.paths = []string{}, nil
 				for range 1 + e.rnd.IntN(6) {
 					e.edit()
 				}
-				res := mustScan(t, s, committed, e.dirty)
+				res := mustScan(t, s, committed, e.dirty, e.paths...)
 				fresh := mustScan(t, newScanner(t, e.dir), committed, nil)
 				if res.Tree.Digest() != fresh.Tree.Digest() || fmt.Sprint(heldPaths(res)) != fmt.Sprint(heldPaths(fresh)) {
-					t.Fatalf("round %d, dirs %q: differs by %+v, held %v and %v", round, e.dirty,
+					t.Fatalf("round %d, dirs %q, paths %q: differs by %+v, held %v and %v", round, e.dirty, e.paths,
 						diff.Compare(fresh.Tree, res.Tree), heldPaths(res), heldPaths(fresh))
 				}
 				if e.rnd.IntN(3) > 0 {
@@ -41,12 +41,14 @@ func TestDirsScanEqualsFullScan(t *testing.T) {
 	}
 }
 
-// editor edits a directory at random, and notes the parents of what it touched.
+// editor edits a directory at random, and notes what it touched: what is or was no
+// directory by its path, all else by its parent.
 type editor struct {
 	t     *testing.T
 	rnd   *rand.Rand
 	dir   string
 	dirty []string
+	paths []string
 }
 
 // path makes up a path at most three deep of few names, so that edits meet. It leads
@@ -81,7 +83,7 @@ func (e *editor) edit() {
 	case 6:
 		err = os.Rename(full, filepath.Join(e.dir, to))
 		if err == nil {
-			e.touch(to)
+			e.touch(to, st.IsDir())
 		}
 	case 7:
 		err = os.Symlink(to, full)
@@ -93,11 +95,16 @@ func (e *editor) edit() {
 		}
 	}
 	if err == nil {
-		e.touch(path)
+		now, gone := os.Lstat(full)
+		e.touch(path, st != nil && st.IsDir() || gone == nil && now.IsDir())
 	}
 }
 
-func (e *editor) touch(path string) {
+func (e *editor) touch(path string, dir bool) {
+	if !dir {
+		e.paths = append(e.paths, path)
+		return
+	}
 	if d := diff.Parent(path); !slices.Contains(e.dirty, d) {
 		e.dirty = append(e.dirty, d)
 	}

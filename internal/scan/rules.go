@@ -15,14 +15,18 @@ import (
 type Rules struct {
 	names    []pattern // matched against the base name, at any depth
 	anchored []pattern // matched against the whole path
-	own      map[string]bool
+	own      []string  // whole paths that are ignored in any case
 }
 
 type pattern struct {
-	text    string
-	literal bool // no character of it is special
-	dirs    bool // matches directories only
+	text        string
+	literal     bool // no character of it is special
+	dirs        bool // matches directories only
+	first, last byte // what a match begins and ends with; 0 if that is not one byte
 }
+
+// special are the bytes that mean something in a pattern.
+const special = `*?[]{}\`
 
 // NewRules reads ignore patterns in the syntax of doublestar. A pattern without a
 // slash (a trailing one aside) matches a base name at any depth; one with a slash is
@@ -32,22 +36,23 @@ type pattern struct {
 // The busy paths, and ".confsyncd" in the root, are ignored too. An empty or
 // malformed pattern is an error that names it.
 func NewRules(patterns, busy []string) (*Rules, error) {
-	r := &Rules{own: map[string]bool{diff.OwnName: true}}
+	r := &Rules{own: []string{diff.OwnName}}
 	for _, b := range busy {
 		if err := diff.CheckPath(b); err != nil {
 			return nil, fmt.Errorf("busy file: %w", err)
 		}
-		r.own[b] = true
+		r.own = append(r.own, b)
 	}
 	for _, text := range patterns {
 		p := pattern{text: text}
 		p.text, p.dirs = strings.CutSuffix(p.text, "/")
 		slash := strings.Contains(p.text, "/")
 		p.text = strings.TrimPrefix(p.text, "/")
-		p.literal = !strings.ContainsAny(p.text, `*?[]{}\`)
+		p.literal = !strings.ContainsAny(p.text, special)
 		if p.text == "" || !doublestar.ValidatePattern(p.text) {
 			return nil, fmt.Errorf("ignore pattern %q is malformed", text)
 		}
+		p.first, p.last = plain(p.text[0]), plain(p.text[len(p.text)-1])
 		if slash {
 			r.anchored = append(r.anchored, p)
 		} else {
@@ -55,6 +60,14 @@ func NewRules(patterns, busy []string) (*Rules, error) {
 		}
 	}
 	return r, nil
+}
+
+// plain returns a byte of a pattern that stands for itself, and 0 for any other.
+func plain(b byte) byte {
+	if b >= utf8.RuneSelf || strings.IndexByte(special, b) >= 0 {
+		return 0
+	}
+	return b
 }
 
 // Ignored reports whether path, or a directory that it lies below, is no part of the
@@ -70,17 +83,26 @@ func (r *Rules) Ignored(path string, dir bool) bool {
 
 // match is Ignored for a path whose parents are known not to be ignored.
 func (r *Rules) match(path string, dir bool) bool {
-	if r.own[path] {
-		return true
+	if i := strings.LastIndexByte(path, '/'); i >= 0 {
+		return r.matchIn(path[:i], path[i+1:], dir)
 	}
-	base := diff.Base(path)
+	return r.matchIn("", path, dir)
+}
+
+// matchIn is match for a name in a directory.
+func (r *Rules) matchIn(in, name string, dir bool) bool {
 	for _, p := range r.names {
-		if p.match(base, dir) {
+		if p.match(name, dir) {
+			return true
+		}
+	}
+	for _, own := range r.own {
+		if strings.HasSuffix(own, name) && own == diff.Join(in, name) {
 			return true
 		}
 	}
 	for _, p := range r.anchored {
-		if p.match(path, dir) {
+		if p.match(diff.Join(in, name), dir) {
 			return true
 		}
 	}
@@ -90,6 +112,8 @@ func (r *Rules) match(path string, dir bool) bool {
 func (p pattern) match(s string, dir bool) bool {
 	switch {
 	case p.dirs && !dir:
+		return false
+	case s != "" && (p.first != 0 && s[0] != p.first || p.last != 0 && s[len(s)-1] != p.last):
 		return false
 	case p.literal:
 		return s == p.text

@@ -2,10 +2,8 @@ package scan
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"path/filepath"
 	"slices"
 	"time"
@@ -39,11 +37,12 @@ type Options struct {
 	// MaxFileSize is the largest size in bytes of a file that is carried; 0 is no
 	// limit.
 	MaxFileSize int64
-	// Beat is called, if it is set, before each name is looked at: a first scan takes long.
+	// Beat is called, if it is set, before each file that is read and each few dozen names,
+	// since a first scan takes long; also by several goroutines at once.
 	Beat func()
 	// Log is required.
 	Log hclog.Logger
-	// Now is the clock; nil is time.Now.
+	// Now is the clock; nil is time.Now. Several goroutines may ask it at once.
 	Now func() time.Time
 }
 
@@ -75,11 +74,15 @@ type Scanner struct {
 	held  []Held     // of the last scan, sorted by path
 	doubt bool       // the next scan looks at everything
 
+	recalled *recalled // what another process knew; nil after the first scan
+	complete time.Time // when a reading of all files began; zero before the first scan
+	learned  bool      // something was read that Stamps has not told
+
 	unsettled map[string]sighting // by path, of files held as Unsettled
 	leaseless bool                // it was said that some files cannot be leased
 
-	buf  []byte // what is read goes through it
-	hash hash.Hash
+	own  *tools // of the caller's goroutine
+	crew crew
 }
 
 // New returns a scanner. It does not touch the directory, which may be missing.
@@ -91,7 +94,7 @@ func New(o Options) (*Scanner, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scan %q: %w", o.Dir, err)
 	}
-	s := &Scanner{options: o, rules: rules, now: o.Now, doubt: true, buf: make([]byte, 128<<10), hash: sha256.New()}
+	s := &Scanner{options: o, rules: rules, now: o.Now, doubt: true, own: newTools(), crew: newCrew()}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -111,13 +114,17 @@ func (s *Scanner) Rules() *Rules { return s.rules }
 // scan, the one after an error, and one that finds another root look at everything,
 // whatever dirs says.
 //
+// paths are those at which something changed in directories that dirs does not name. They
+// are looked at by themselves if each is a file or symlink that is there still, or gone
+// again: what becomes of one name does not need a look at all others beside it.
+//
 // committed is what held paths keep. Scan returns an error that wraps ErrRootMissing
 // if the root is missing, also if it vanished during the scan, ErrChanged if it was
 // replaced again and again during it, and ctx's error between two files.
-func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string) (*Result, error) {
+func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string, paths ...string) (*Result, error) {
 	start := s.now()
 	for range attempts {
-		res, err := s.scan(ctx, committed, dirs)
+		res, err := s.scan(ctx, committed, dirs, paths)
 		s.doubt = err != nil
 		if err == nil {
 			s.options.Log.Debug("scanned", "path", s.options.Dir, "read", res.Read, "bytes", res.ReadBytes,
@@ -132,7 +139,7 @@ func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string) 
 }
 
 // scan is one attempt. It returns errMoved if the root was replaced during it.
-func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) (*Result, error) {
+func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs, paths []string) (*Result, error) {
 	fd, id, err := s.openRoot()
 	if err != nil {
 		return nil, err
@@ -141,9 +148,12 @@ func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) 
 	if s.root == nil || s.rootID() != id {
 		s.root = &directory{dev: id.Dev, ino: id.Ino, stale: true}
 	}
-	w := &walk{Scanner: s, ctx: ctx, settling: make(map[string]sighting)}
+	if s.complete.IsZero() {
+		s.complete = s.now() // Nothing is known, so all is read.
+	}
+	w := &walk{Scanner: s, tools: s.own, ctx: ctx, settling: make(map[string]sighting)}
 	top, _ := committed.Dir("")
-	if err := w.visit(here{fd: fd, mount: mountOf(fd, id.Dev), known: s.root, committed: top}, s.dirtied(dirs)); err != nil {
+	if err := w.visit(here{fd: fd, mount: mountOf(fd, id.Dev), known: s.root, committed: top}, s.dirtied(dirs, paths)); err != nil {
 		return nil, err
 	}
 	// A tree that was moved or unmounted under our eyes looks like one deletion after
@@ -159,7 +169,8 @@ func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs []string) 
 // finish remembers what the walk found out.
 func (s *Scanner) finish(w *walk) *Result {
 	slices.SortFunc(w.found, func(a, b Held) int { return diff.ComparePaths(a.Path, b.Path) })
-	s.held, s.unsettled = w.found, w.settling
+	s.held, s.unsettled, s.recalled = w.found, w.settling, nil
+	s.learned = s.learned || w.read > 0
 	if w.unleased && !s.leaseless {
 		s.leaseless = true
 		s.options.Log.Warn("whether files are open for writing cannot be asked: they are published once they have stayed "+

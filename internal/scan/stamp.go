@@ -56,4 +56,21 @@ type record struct {
 	racy  bool // read again, whatever the stamp says
 }
 
+// anyDev is the device in a stamp that another process has left: which number a file's
+// has may differ from mount to mount, and on overlayfs from layer to layer.
+const anyDev = 0
+
+// still reports whether the stamp says that a file or symlink is as it was when it was read.
+// Of a nil record it is not known.
+func (r *record) still(st *unix.Stat_t) bool {
+	if r == nil || r.racy {
+		return false
+	}
+	now := stampOf(st)
+	if r.stamp.dev == anyDev {
+		now.dev = anyDev
+	}
+	return r.stamp == now
+}
+
 func compareRecord(r record, name string) int { return strings.Compare(r.name, name) }

@@ -34,23 +34,16 @@ func (d *directory) record(name string) (record, bool) {
 	return d.files[i], true
 }
 
-// set makes children the directory's tree, which stays the same if they are.
-func (d *directory) set(children []diff.Child) {
-	if d.tree == nil || !holds(d.tree, children) {
-		d.tree = diff.NewDir(children)
+// set makes children, which began as one of like, the directory's tree.
+func (d *directory) set(children *likely[diff.Child], like *diff.Dir) {
+	if children.own == nil && like != nil && children.same == len(children.known) {
+		d.tree = like
+		return
 	}
-}
-
-// holds reports whether children, sorted by name, are all that the tree's top holds.
-func holds(tree *diff.Dir, children []diff.Child) bool {
-	i := 0
-	for c := range tree.Children() {
-		if i == len(children) || children[i] != c {
-			return false
-		}
-		i++
+	if children.own == nil {
+		children.own = slices.Clone(children.list())
 	}
-	return i == len(children)
+	d.tree = diff.NewDir(children.own)
 }
 
 // here is the directory that is being looked at.
@@ -62,20 +55,66 @@ type here struct {
 	committed *diff.Dir // nil if none was committed
 }
 
+// like returns what the directory most probably still holds: what it held, or what was
+// committed. Then both are in memory once.
+func (h here) like() *diff.Dir {
+	if h.known.tree != nil {
+		return h.known.tree
+	}
+	return h.committed
+}
+
 // listing is what one look at a directory gathers, in the order of names.
 type listing struct {
-	children []diff.Child
-	files    []record
+	children likely[diff.Child]
+	files    likely[record]
 	subs     map[string]*directory
+}
+
+// listing returns an empty one for some of a directory's names, which follow each other.
+func (h here) listing(names []string) (l listing) {
+	l.children.known, l.files.known = h.like().List(), h.known.files
+	l.children.about, l.files.about = len(names), len(names)
+	if len(names) > 0 {
+		l.children.from, _ = slices.BinarySearchFunc(l.children.known, names[0], compareChild)
+		l.files.from, _ = slices.BinarySearchFunc(l.files.known, names[0], compareRecord)
+	}
+	return l
+}
+
+func compareChild(c diff.Child, name string) int { return strings.Compare(c.Name, name) }
+
+// record returns what is known of the file of that name; nil if that is nothing. The one
+// that comes next is not searched for.
+func (l *listing) record(name string) *record {
+	known := l.files.known
+	if i := l.files.from + l.files.same; i < len(known) && known[i].name == name {
+		return &known[i]
+	}
+	i, ok := slices.BinarySearchFunc(known, name, compareRecord)
+	if !ok {
+		return nil
+	}
+	return &known[i]
+}
+
+// follow adds what the next names of the directory have.
+func (l *listing) follow(next listing) {
+	l.children.follow(&next.children)
+	l.files.follow(&next.files)
+	for name, d := range next.subs {
+		l.keep(name, d)
+	}
 }
 
 // has reports whether the name that was looked at last was added.
 func (l *listing) has(name string) bool {
-	return len(l.children) > 0 && l.children[len(l.children)-1].Name == name
+	children := l.children.list()
+	return len(children) > 0 && children[len(children)-1].Name == name
 }
 
 func (l *listing) addDir(child diff.Child, d *directory) {
-	l.children = append(l.children, child)
+	l.children.add(child)
 	l.keep(child.Name, d)
 }
 
@@ -87,8 +126,8 @@ func (l *listing) keep(name string, d *directory) {
 }
 
 func (l *listing) addRecord(r record, e diff.Entry) {
-	l.children = append(l.children, diff.Child{Name: r.name, Entry: e})
-	l.files = append(l.files, r)
+	l.children.add(diff.Child{Name: r.name, Entry: e})
+	l.files.add(r)
 }
 
 // dirChild returns a directory as the tree carries it.
@@ -116,9 +155,10 @@ func (s *Scanner) mode(found uint32) uint32 {
 	return 0o644
 }
 
-// walk is one scan under way.
+// walk is one scan under way, or what one goroutine does of it.
 type walk struct {
 	*Scanner
+	*tools
 	ctx       context.Context
 	found     []Held
 	settling  map[string]sighting // the next Scanner.unsettled
@@ -133,6 +173,9 @@ func (w *walk) visit(in here, want *dirty) error {
 	switch {
 	case in.known.stale:
 		want = &dirty{self: true, deep: true}
+		if in.known.tree == nil {
+			in.known.files = w.recalled.records(in.path, w.rootID())
+		}
 	case want == nil:
 		want = &dirty{self: true}
 	}
@@ -147,11 +190,11 @@ func (w *walk) visit(in here, want *dirty) error {
 	return w.look(in, want)
 }
 
-// through passes through a directory that itself is unchanged, to those below it
-// that are not. It returns false if one of these is not what it was: then this
+// through passes through a directory that itself is unchanged but for some names, to those
+// below it that are not. It returns false if one of these is not what it was: then this
 // directory must be looked at.
 func (w *walk) through(in here, want *dirty) (bool, error) {
-	children := slices.Collect(in.known.tree.Children())
+	children := likely[diff.Child]{known: in.known.tree.List(), same: len(in.known.tree.List())}
 	for name, below := range want.below {
 		sub := in.known.subs[name]
 		if sub == nil || sub.stale {
@@ -169,10 +212,49 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 		if err != nil {
 			return false, w.ctx.Err()
 		}
-		i, _ := slices.BinarySearchFunc(children, name, func(c diff.Child, n string) int { return strings.Compare(c.Name, n) })
-		children[i] = w.dirChild(name, st.Mode, sub)
+		i, _ := slices.BinarySearchFunc(children.known, name, compareChild)
+		children.replace(i, w.dirChild(name, st.Mode, sub))
 	}
-	in.known.set(children)
+	files := likely[record]{known: in.known.files, same: len(in.known.files)}
+	for _, name := range want.names {
+		if ok, err := w.again(in, name, &children, &files); !ok {
+			return false, err
+		}
+	}
+	in.known.set(&children, in.known.tree)
+	in.known.files = files.list()
+	return true, nil
+}
+
+// again looks at one name in a directory that is known. It returns false if what stands
+// there, or does not, may concern other names: a file that is gone may have been renamed.
+func (w *walk) again(in here, name string, children *likely[diff.Child], files *likely[record]) (bool, error) {
+	i, known := slices.BinarySearchFunc(files.known, name, compareRecord)
+	child, listed := slices.BinarySearchFunc(children.known, name, compareChild)
+	var st unix.Stat_t
+	err := lstat(in.fd, name, &st)
+	if errors.Is(err, unix.ENOENT) && !known && !listed {
+		_, committed := in.committed.Child(name)
+		return !committed, nil
+	}
+	if err != nil || !known || !listed {
+		return false, nil
+	}
+	was := files.list()[i]
+	var now record
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		now, err = w.file(in, name, &was, &st)
+	case unix.S_IFLNK:
+		now, err = w.symlink(in, name, &was, &st)
+	default:
+		return false, nil
+	}
+	if err != nil {
+		return false, w.ctx.Err()
+	}
+	files.replace(i, now)
+	children.replace(child, diff.Child{Name: name, Entry: w.entry(now)})
 	return true, nil
 }
 
@@ -183,52 +265,62 @@ func (w *walk) look(in here, want *dirty) error {
 		return err
 	}
 	saving := w.saving(in, names)
-	names = merge(names, saving)
-	next := listing{
-		children: make([]diff.Child, 0, len(names)),
-		files:    make([]record, 0, len(names)),
+	next, err := w.share(in, merge(names, saving), func(w *walk, names []string) (listing, error) {
+		return w.children(in, names, saving, want)
+	})
+	if err != nil {
+		return err
 	}
+	in.known.set(&next.children, in.like())
+	in.known.files, in.known.subs, in.known.stale = next.files.list(), next.subs, false
+	return nil
+}
+
+// children looks at some names in a directory. Those in saving stand for files that an
+// editor has moved aside.
+func (w *walk) children(in here, names, saving []string, want *dirty) (listing, error) {
+	next := in.listing(names)
+	w.options.Beat()
 	for _, name := range names {
 		if err := w.ctx.Err(); err != nil {
-			return err
+			return next, err
 		}
-		w.options.Beat()
 		err := w.child(&next, in, name, want.at(name))
+		if len(saving) == 0 && err == nil {
+			continue
+		}
 		if _, is := slices.BinarySearch(saving, name); is && err == nil && !next.has(name) {
 			rec, _ := in.known.record(name)
-			next.files = append(next.files, rec) // Its inode tells it apart the next time too.
+			next.files.add(rec) // Its inode tells it apart the next time too.
 			err = &obstacle{reason: Saving}
 		}
 		var o *obstacle
 		if errors.As(err, &o) {
 			w.hold(&next, in, name, o)
 		} else if err != nil {
-			return err
+			return next, err
 		}
 	}
-	in.known.set(next.children)
-	in.known.files, in.known.subs, in.known.stale = next.files, next.subs, false
-	return nil
+	return next, nil
 }
 
 // child adds what stands at one name. It returns the context's error, or an
 // *obstacle if the path is to be held.
 func (w *walk) child(next *listing, in here, name string, want *dirty) error {
-	path := diff.Join(in.path, name)
+	var st unix.Stat_t
 	for range attempts {
-		var st unix.Stat_t
 		err := lstat(in.fd, name, &st)
 		// What cannot be told may be a directory.
-		if errors.Is(err, unix.ENOENT) || w.rules.match(path, err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) {
+		if errors.Is(err, unix.ENOENT) || w.rules.matchIn(in.path, name, err != nil || st.Mode&unix.S_IFMT == unix.S_IFDIR) {
 			return nil
 		}
 		if err != nil {
 			return &obstacle{Unreadable, err}
 		}
-		if err := checkPath(path, name); err != nil {
+		if err := checkPath(in.path, name); err != nil {
 			return &obstacle{BadPath, err}
 		}
-		if err := w.take(next, in, name, path, &st, want); !errors.Is(err, errMoved) {
+		if err := w.take(next, in, name, &st, want); !errors.Is(err, errMoved) {
 			return err
 		}
 	}
@@ -236,24 +328,24 @@ func (w *walk) child(next *listing, in here, name string, want *dirty) error {
 }
 
 // checkPath is diff.CheckPath for a name in a directory whose path is valid.
-func checkPath(path, name string) error {
-	if len(path) > diff.MaxPath {
-		return diff.CheckPath(path)
+func checkPath(dir, name string) error {
+	if len(dir)+1+len(name) > diff.MaxPath {
+		return diff.CheckPath(diff.Join(dir, name))
 	}
 	return diff.CheckName(name)
 }
 
 // take adds what lstat found at one name, by its kind.
-func (w *walk) take(next *listing, in here, name, path string, st *unix.Stat_t, want *dirty) error {
+func (w *walk) take(next *listing, in here, name string, st *unix.Stat_t, want *dirty) error {
 	var rec record
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		return w.subdir(next, in, name, st, want)
 	case unix.S_IFREG:
-		rec, err = w.file(in, name, path, st)
+		rec, err = w.file(in, name, next.record(name), st)
 	case unix.S_IFLNK:
-		rec, err = w.symlink(in, name, st)
+		rec, err = w.symlink(in, name, next.record(name), st)
 	default:
 		return &obstacle{reason: Unsupported}
 	}
@@ -310,7 +402,7 @@ func identify(known *directory, st *unix.Stat_t, mount bool) (*directory, error)
 // hold keeps at a name what is committed there, if anything, and reports it.
 func (w *walk) hold(next *listing, in here, name string, o *obstacle) {
 	if c, ok := in.committed.Child(name); ok {
-		next.children = append(next.children, c)
+		next.children.add(c)
 	}
 	path := diff.Join(in.path, name)
 	h := Held{Path: path, Reason: o.reason, Err: o.err, Since: w.now()}

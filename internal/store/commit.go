@@ -38,6 +38,7 @@ type Draft struct {
 	base  *Head
 	group *errgroup.Group
 	ctx   context.Context // of the group
+	pace  *pace
 	stop  context.CancelFunc
 
 	batch      []codec.Pack // not sent yet
@@ -51,7 +52,7 @@ type Draft struct {
 // NewDraft begins a commit on top of base, which is nil if there is no head. Commit
 // or Discard must be called to end what Stage starts.
 func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
-	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool)}
+	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace()}
 	ctx, d.stop = context.WithCancel(ctx)
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	d.group.SetLimit(txnsInFlight)
@@ -65,11 +66,19 @@ func (d *Draft) Stage(p codec.Pack) error {
 		return context.Cause(d.ctx)
 	}
 	d.staged[p.Ref.Hash] = true
-	if d.batchBytes+len(p.Data) > txnBytes || len(d.batch) == txnPacks {
+	if d.batchBytes+len(p.Data) > d.most() || len(d.batch) == txnPacks {
 		d.flush()
 	}
 	d.batch, d.batchBytes = append(d.batch, p), d.batchBytes+len(p.Data)
 	return context.Cause(d.ctx)
+}
+
+// most is how many bytes go into one Txn.
+func (d *Draft) most() int {
+	if d.pace.shared() {
+		return codec.MaxPack
+	}
+	return txnBytes
 }
 
 // flush sends the batch on its way.
@@ -80,7 +89,7 @@ func (d *Draft) flush() {
 		return
 	}
 	d.group.Go(func() error {
-		revision, err := d.store.putPacks(d.ctx, batch)
+		revision, err := d.pace.do(d.ctx, func() (int64, error) { return d.store.putPacks(d.ctx, batch) })
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.put = append(d.put, clientv3.Compare(clientv3.ModRevision(d.store.keys.pack(batch[0].Ref.Hash)), ">", revision-1))
@@ -191,6 +200,9 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		head, err := s.nextHead(base, record)
 		if err != nil {
 			return nil, err
+		}
+		if len(data) <= littleBytes {
+			head.record = data
 		}
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
 		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {

@@ -17,6 +17,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/lab"
 
 	"github.com/hashicorp/go-hclog"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 
@@ -108,6 +109,15 @@ func (f *faulty) takes(done <-chan outcome, d time.Duration) outcome {
 	case <-time.After(d):
 		f.Fatalf("the commit has not ended after %v", d)
 		return outcome{}
+	}
+}
+
+// outOfSpace raises etcd's alarm, or disarms it.
+func (f *faulty) outOfSpace(action pb.AlarmRequest_AlarmAction) {
+	f.Helper()
+	_, err := pb.NewMaintenanceClient(f.raw.ActiveConnection()).Alarm(f.Context(), &pb.AlarmRequest{Action: action, Alarm: pb.AlarmType_NOSPACE})
+	if err != nil {
+		f.Fatal(err)
 	}
 }
 
@@ -210,6 +220,22 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		if f.direct.view().Head != nil {
 			t.Fatal("it has arrived already")
 		}
+		f.proxy.Release()
+		f.applied(1)
+	})
+	t.Run("is ambiguous while it may still arrive, although it is refused when sent again", func(t *testing.T) {
+		t.Parallel()
+		f := newFaulty(t)
+		f.view()
+		f.proxy.Delay()
+		done := f.commitLater(t.Context(), nil, map[string]string{"a": "one"}, false)
+		within(t, heals, "the commit is on its way", func() bool { return f.proxy.Delayed(logKey(1)) })
+		f.outOfSpace(pb.AlarmRequest_ACTIVATE)
+		f.proxy.Abandon()
+		if o := f.takes(done, heals); !errors.Is(o.err, store.ErrAmbiguous) || !errors.Is(o.err, store.ErrRefused) {
+			t.Errorf("%+v: %v", o.head, o.err)
+		}
+		f.outOfSpace(pb.AlarmRequest_DEACTIVATE)
 		f.proxy.Release()
 		f.applied(1)
 	})
@@ -553,4 +579,52 @@ func TestFetchWhoseReadsFailNowAndThen(t *testing.T) {
 	if failed.Load() < 4 {
 		t.Errorf("only %d reads failed", failed.Load())
 	}
+}
+
+func TestClientThatIsClosed(t *testing.T) {
+	// With a user's name, making the connection waits for etcd's answer.
+	newClient := func(t *testing.T, p *lab.Proxy) *store.Client {
+		password := filepath.Join(t.TempDir(), "password")
+		if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c := store.NewClient(store.Config{
+			Endpoints: []string{p.Endpoint()}, Prefix: "/confsyncd", Username: "root", PasswordFile: password, Log: hclog.NewNullLogger(),
+		})
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	t.Run("stays closed", func(t *testing.T) {
+		t.Parallel()
+		c := newClient(t, lab.NewProxy(t, devetcdtest.Start(t)))
+		if _, err := c.Tenant("prod").View(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		if _, err := c.Tenant("prod").View(t.Context()); !errors.Is(err, store.ErrUnreachable) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("while it connects", func(t *testing.T) {
+		t.Parallel()
+		p := lab.NewProxy(t, devetcdtest.Start(t))
+		p.Do(lab.Harm{HoldRequests: true})
+		c := newClient(t, p)
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Tenant("prod").View(t.Context())
+			done <- err
+		}()
+		within(t, heals, "it connects", func() bool { return p.Connected() })
+		c.Close()
+		p.Heal()
+		select {
+		case err := <-done:
+			if !errors.Is(err, store.ErrUnreachable) {
+				t.Errorf("%v", err)
+			}
+		case <-time.After(heals):
+			t.Fatal("the call has not ended")
+		}
+	})
 }

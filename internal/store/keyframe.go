@@ -11,8 +11,9 @@ import (
 )
 
 const (
-	// keyframeEvery is after how many generations a keyframe is due in any case.
-	keyframeEvery = 4096
+	// keyframeEvery is after how many generations a keyframe is due in any case: they are
+	// walked in 0.2 s, while a keyframe of 10,000 files has a megabyte.
+	keyframeEvery = 8192
 	// keyframeFloor is how many bytes of records a host can be asked to read without
 	// a keyframe, however small the tree is.
 	keyframeFloor = 64 << 10
@@ -56,7 +57,7 @@ func weigh(l *codec.List) int64 {
 }
 
 // Weigh brings the sums up to the view's head. After the first time it reads the
-// records that are new.
+// records that are new, but for that of a head which was committed here.
 func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 	head := view.Head
 	base := max(head.Founding, head.Keyframe.Generation)
@@ -68,9 +69,12 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 		}
 	}
 	for next := max(sum.head.Generation, base) + 1; next <= head.Position.Generation; {
-		page, err := s.recordPage(ctx, next, head.Position.Generation, view.revision)
-		if err != nil {
-			return err
+		page := [][]byte{head.record}
+		if next < head.Position.Generation || head.record == nil {
+			var err error
+			if page, err = s.recordPage(ctx, next, head.Position.Generation, view.revision); err != nil {
+				return err
+			}
 		}
 		if len(page) == 0 {
 			return fmt.Errorf("generation %d: %w", next, errGap)

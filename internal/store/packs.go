@@ -98,6 +98,9 @@ func (s *Store) eachPack(ctx context.Context, refs []codec.PackRef, revision int
 
 // completeList reads the parts of a list that lie in packs.
 func (s *Store) completeList(ctx context.Context, l *codec.List, revision int64) error {
+	if len(l.Parts) == 0 {
+		return nil
+	}
 	return s.eachPack(ctx, l.Parts, revision, func(ref codec.PackRef, data []byte) error {
 		return damaged(s.coder.AddPart(l, ref, data))
 	})

@@ -28,6 +28,7 @@ type Head struct {
 	codec.Head
 	raw         []byte // what compare-and-swap compares
 	modRevision int64
+	record      []byte // its stored bytes, if it was committed here and they are few; else nil
 }
 
 // Same reports whether h and o are the same bytes in etcd; nil is no head.

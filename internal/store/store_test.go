@@ -315,6 +315,32 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 	t.Fatal("never due")
 }
 
+// A publisher weighs what it has just committed: reading it back would double what passes
+// between it and etcd.
+func TestWhatACommitWeighsIsTheSameAsWhatItsRecordReadsAs(t *testing.T) {
+	f := newFixture(t)
+	var known, read store.Weight
+	var h *store.Head
+	for i, packed := range []bool{false, true, false} {
+		h = f.mustCommit(h, map[string]string{"a": text(40<<10, uint64(i))}, packed)
+		view := f.view()
+		if err := f.store.Weigh(t.Context(), &read, view); err != nil {
+			t.Fatal(err)
+		}
+		calls, cancel := context.WithCancel(t.Context())
+		if i > 0 {
+			cancel() // Nothing is asked of etcd.
+		}
+		if err := f.store.Weigh(calls, &known, view.After(h)); err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if known != read {
+			t.Errorf("after %d commits: %+v is known, %+v read", i+1, known, read)
+		}
+	}
+}
+
 func TestCommitWithMorePacksThanATxnHasOperations(t *testing.T) {
 	f := newFixture(t)
 	files := make(map[string]string)

@@ -1,7 +1,7 @@
 package watcher
 
 import (
-	"maps"
+	"path"
 	"slices"
 	"time"
 )
@@ -10,23 +10,52 @@ import (
 // cheaper than a scan of everything.
 const maxDirs = 4096
 
+// maxNames is how many names in a directory are told apart: beyond, a look at all of it is
+// hardly dearer.
+const maxNames = 64
+
 // dirtySet is a bounded set of directories; the zero value is empty.
 type dirtySet struct {
 	all  bool
-	poll bool                // it holds a poll
-	dirs map[string]struct{} // nil when all; with a trailing slash: with all below it
+	poll bool             // it holds a poll
+	dirs map[string]names // nil when all; with a trailing slash: with all below it
 }
+
+// names are those in a directory at which something changed; nil stands for all.
+type names map[string]struct{}
 
 func (s *dirtySet) add(dir string) {
 	if s.all {
 		return
 	}
 	if s.dirs == nil {
-		s.dirs = make(map[string]struct{})
+		s.dirs = make(map[string]names)
 	}
-	s.dirs[dir] = struct{}{}
+	s.dirs[dir] = nil
 	if len(s.dirs) > maxDirs {
 		s.addAll()
+	}
+}
+
+func (s *dirtySet) addName(dir, name string) {
+	if s.all {
+		return
+	}
+	in, met := s.dirs[dir]
+	switch {
+	case !met:
+		s.add(dir)
+		if s.all {
+			return
+		}
+		in = make(names)
+		s.dirs[dir] = in
+	case in == nil:
+		return
+	}
+	in[name] = struct{}{}
+	if len(in) > maxNames {
+		s.dirs[dir] = nil
 	}
 }
 
@@ -37,13 +66,29 @@ func (s *dirtySet) merge(o dirtySet) {
 	if o.all {
 		s.addAll()
 	}
-	for dir := range o.dirs {
-		s.add(dir)
+	for dir, in := range o.dirs {
+		if in == nil {
+			s.add(dir)
+		}
+		for name := range in {
+			s.addName(dir, name)
+		}
 	}
 }
 
 func (s *dirtySet) dirty() Dirty {
-	return Dirty{All: s.all, Poll: s.poll, Dirs: slices.Sorted(maps.Keys(s.dirs))}
+	d := Dirty{All: s.all, Poll: s.poll}
+	for dir, in := range s.dirs {
+		if in == nil {
+			d.Dirs = append(d.Dirs, dir)
+		}
+		for name := range in {
+			d.Paths = append(d.Paths, path.Join(dir, name))
+		}
+	}
+	slices.Sort(d.Dirs)
+	slices.Sort(d.Paths)
+	return d
 }
 
 // batch is what was noted and has not settled; the zero value is empty.

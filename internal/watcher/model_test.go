@@ -91,7 +91,7 @@ func (v view) update(root string, d Dirty) {
 		})
 		return
 	}
-	for _, dir := range d.Dirs {
+	for _, dir := range d.Directories() {
 		dir = path.Clean(dir)
 		maps.DeleteFunc(v, func(p, _ string) bool { return p != "." && path.Dir(p) == dir })
 		v.look(root, dir)

@@ -163,7 +163,7 @@ func TestWhatOtherHostsChangeIsPolled(t *testing.T) {
 	for timeout := time.After(10 * time.Second); ; {
 		select {
 		case <-w.Changed():
-			if d := w.Take(); slices.Contains(d.Dirs, "a") {
+			if d := w.Take(); slices.Contains(d.Directories(), "a") {
 				return
 			}
 		case <-timeout:

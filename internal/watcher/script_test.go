@@ -140,7 +140,7 @@ func (s *script) print(d Dirty) {
 		return
 	}
 	s.output.WriteString("dirty:")
-	for _, dir := range d.Dirs {
+	for _, dir := range d.Directories() {
 		s.output.WriteString(" " + filepath.Clean(dir))
 	}
 	s.output.WriteString("\n")
@@ -198,7 +198,7 @@ func wait(t *testing.T, w *Watcher) Dirty {
 			if d.All {
 				all.addAll()
 			}
-			for _, dir := range d.Dirs {
+			for _, dir := range d.Directories() {
 				all.add(dir)
 			}
 			continue

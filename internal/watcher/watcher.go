@@ -23,6 +23,7 @@ package watcher
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,8 +36,8 @@ type Options struct {
 	// Dir is the absolute path of the root. A symlink here is followed, and
 	// noticed when it comes to point elsewhere; symlinks below are not followed.
 	Dir string
-	// Settle is the quiet time before a signal. With 0 the signal comes about
-	// 1 ms after the first event, which takes what is already queued along.
+	// Settle is the quiet time before a signal. With 0 the signal comes with the first
+	// event, which takes what was read besides along.
 	Settle time.Duration
 	// MaxDelay bounds the wait for quiet, counted from the first event. Below
 	// Settle it counts as Settle. With Settle 0 it has no meaning.
@@ -50,15 +51,29 @@ type Options struct {
 
 // Dirty is what a scan has to look at.
 type Dirty struct {
-	// All asks for a scan of everything; Dirs is then nil.
+	// All asks for a scan of everything; Dirs and Paths are nil then.
 	All bool
 	// Dirs are the directories in which something changed, slash-separated
 	// below the root, sorted; "" is the root. One that ends with a slash stands for
 	// all below it too. One may be gone by now.
 	Dirs []string
+	// Paths are those at which something changed that was no directory, sorted, in
+	// directories that Dirs does not name. Who does not tell apart what is in a directory
+	// takes the directories that they lie in.
+	Paths []string
 	// Poll says that something is to be looked at only because no event would tell of
 	// it: see Watcher.Polled.
 	Poll bool
+}
+
+// Directories returns Dirs, and the directories that Paths lie in, sorted.
+func (d Dirty) Directories() []string {
+	all := slices.Clone(d.Dirs)
+	for _, p := range d.Paths {
+		all = append(all, parent(p))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Watcher signals changes below one directory.

@@ -44,7 +44,7 @@ func scanUntil(t *testing.T, w *Watcher, path, want string) {
 	for {
 		select {
 		case <-w.Changed():
-			if d := w.Take(); !d.All && !slices.Contains(d.Dirs, dir) {
+			if d := w.Take(); !d.All && !slices.Contains(d.Directories(), dir) {
 				continue
 			}
 			if got, err := os.ReadFile(path); err == nil && string(got) == want {
@@ -112,7 +112,7 @@ func TestEventsAreMerged(t *testing.T) {
 	if took := time.Since(begin); took < settle {
 		t.Errorf("signalled after %v, before it was quiet for %v", took, settle)
 	}
-	if got, want := w.Take(), (Dirty{Dirs: []string{"", "sub"}}); !reflect.DeepEqual(got, want) {
+	if got, want := w.Take(), (Dirty{Paths: []string{"f", "sub/f"}}); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	select {
@@ -213,6 +213,34 @@ func TestManyDirtyDirectoriesBecomeAll(t *testing.T) {
 	s.add("more")
 	if d := s.dirty(); !d.All || d.Dirs != nil {
 		t.Errorf("beyond the limit: all %v, %d directories", d.All, len(d.Dirs))
+	}
+}
+
+func TestManyNamesBecomeTheirDirectory(t *testing.T) {
+	t.Parallel()
+	var s dirtySet
+	for i := range maxNames {
+		s.addName("d", fmt.Sprint(i))
+	}
+	s.addName("", "f")
+	if d := s.dirty(); len(d.Paths) != maxNames+1 || d.Dirs != nil {
+		t.Errorf("at the limit: %+v", d)
+	}
+	var all dirtySet
+	all.merge(s)
+	s.addName("d", "more")
+	want := Dirty{Dirs: []string{"d"}, Paths: []string{"f"}}
+	if d := s.dirty(); !reflect.DeepEqual(d, want) {
+		t.Errorf("beyond the limit: %+v, want %+v", d, want)
+	}
+	all.merge(s)
+	if d := all.dirty(); !reflect.DeepEqual(d, want) {
+		t.Errorf("merged: %+v, want %+v", d, want)
+	}
+	s.add("")
+	s.addName("", "g")
+	if got := s.dirty().Directories(); !slices.Equal(got, []string{"", "d"}) {
+		t.Errorf("directories: %q", got)
 	}
 }
 
@@ -351,7 +379,7 @@ func TestWatchesExhausted(t *testing.T) {
 		t.Errorf("degraded: %v", err)
 	}
 	write(t, filepath.Join(dir, "f"), "1")
-	if got := wait(t, w); !slices.Contains(got.Dirs, "") { // A poll may be among it.
+	if got := wait(t, w); !slices.Contains(got.Directories(), "") { // A poll may be among it.
 		t.Errorf("the root is watched still: got %+v", got)
 	}
 	mkdir(t, filepath.Join(dir, "10")) // Another remake of the same episode.

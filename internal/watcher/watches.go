@@ -214,11 +214,12 @@ func (s *watches) noteEvent(ctx context.Context, b *batch, e fsnotify.Event, now
 	if s.ignores(name, e, known || created) {
 		return
 	}
-	b.add(parent(name))
 	b.touch(now)
 	if !known && !created {
+		b.addName(parent(name), path.Base(name))
 		return
 	}
+	b.add(parent(name))
 	if e.Has(fsnotify.Chmod) {
 		b.add(name)
 		b.remake = b.remake || s.unreadable > 0 // It may have become readable.
