@@ -33,7 +33,9 @@ func figures() []Figure {
 			historyFigure(),
 			pushFigure(),
 			startFigure(),
+			agentFigure(),
 			publisherFigure(),
+			idleFigure(),
 		},
 		growthFigures(),
 	)
