@@ -4,14 +4,16 @@
 GOLANGCI_LINT := v2.15.0
 BUF           := v1.75.0
 NFPM_VERSION  := v2.45.1
+BENCHSTAT_AT  := v0.0.0-20260908200009-22c9c6c9d4da
 FUZZTIME      ?= 10s
 MINUTES       ?= 60
 
 LINT := bin/golangci-lint-$(GOLANGCI_LINT)
 GEN  := bin/buf-$(BUF)
 NFPM := bin/nfpm-$(NFPM_VERSION)
+BENCHSTAT := bin/benchstat-$(BENCHSTAT_AT)
 
-.PHONY: help build demo test race fuzz faults sample soak mutations bench lint replay generate packages checked units booted clean
+.PHONY: help build demo test race fuzz faults sample soak mutations bench micro lint replay generate packages checked units booted clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' Makefile
@@ -49,6 +51,9 @@ mutations: bin/etcd bin/etcdctl bin/etcdutl ## breaks the program on purpose, an
 
 bench: bin/etcd bin/etcdctl bin/plots ## how fast it is, beside the machine and others [RUN=figure], into docs/benchmarks.md
 	.ci/bench '$(RUN)'
+
+micro: $(BENCHSTAT) ## Go's benchmarks of the parts, beside those of the run before [RUN=Patch COUNT=6], in tmp/micro.txt
+	.ci/micro $(BENCHSTAT) '$(RUN)' '$(or $(COUNT),6)'
 
 # Its lock lies in TMPDIR: other checkouts and users have their own.
 lint: $(LINT) ## golangci-lint, with the rules of .golangci.yml
@@ -91,6 +96,10 @@ $(GEN):
 $(NFPM):
 	GOBIN=$(CURDIR)/bin go install github.com/goreleaser/nfpm/v2/cmd/nfpm@$(NFPM_VERSION)
 	mv bin/nfpm $@
+
+$(BENCHSTAT):
+	GOBIN=$(CURDIR)/bin go install golang.org/x/perf/cmd/benchstat@$(BENCHSTAT_AT)
+	mv bin/benchstat $@
 
 # The version of go.mod.
 bin/protoc-gen-go: go.mod

@@ -11,7 +11,7 @@ import (
 
 func agentFigure() Figure {
 	return Figure{
-		Name: "agent",
+		Name: "resident",
 		How: `VmRSS of agents that have just applied 200 and 100,000 files of 2 KB for the first time and have rested for 13 s, and VmHWM of these and of one that applied
 10,000; then of the one of 100,000 files after it was started again. All of it counts: the program's own pages, which other processes share, are 13 MB.`,
 		Measure: measureAgent,

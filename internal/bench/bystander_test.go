@@ -22,33 +22,33 @@ the start of ` + "`push`" + ` to its end; in turn with as long a time in which n
 	}
 }
 
-// puts measures Puts, one after another, until ctx ends.
-func (m *Meter) puts(ctx context.Context, c *clientv3.Client) (took Sample) {
-	value := string(make([]byte, 100))
-	for ctx.Err() == nil {
-		took = append(took, m.Timed(func() error {
-			_, err := c.Put(m.Context(), "/bystander", value)
-			return err
-		}))
-		time.Sleep(time.Millisecond)
-	}
-	return took
-}
-
-// beside measures Puts while something is done, and how long that took.
+// beside measures Puts, one after another, while something is done, and how long that took.
 func (m *Meter) beside(c *clientv3.Client, what func()) (puts Sample, took time.Duration) {
+	m.Helper()
 	ctx, cancel := context.WithCancel(m.Context())
-	done := make(chan Sample)
-	go func() { done <- m.puts(ctx, c) }()
+	defer cancel()
+	ended := make(chan error)
+	go func() {
+		for value := string(make([]byte, 100)); ctx.Err() == nil; time.Sleep(time.Millisecond) {
+			begin := time.Now()
+			if _, err := c.Put(m.Context(), "/bystander", value); err != nil {
+				ended <- err
+				return
+			}
+			puts = append(puts, ms(time.Since(begin)))
+		}
+		ended <- nil
+	}()
 	begin := time.Now()
 	what()
 	took = time.Since(begin)
 	cancel()
-	return <-done, took
+	m.Must(<-ended)
+	return puts, took
 }
 
 func measureBystander(m *Meter) {
-	const rounds, files, fileBytes = 3, 50, 1_000_000
+	const rounds, files, fileBytes = 2, 50, 1_000_000
 	etcd := m.Etcd("--quota-backend-bytes", fmt.Sprint(4<<30))
 	l, client := m.Lab(etcd), etcd.Client(m.T)
 	rng := rand.NewChaCha8([32]byte{1})

@@ -4,6 +4,7 @@ package bench
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
@@ -28,13 +29,20 @@ func figures() []Figure {
 	return slices.Concat(
 		[]Figure{
 			editFigure(),
-			bystanderFigure(),
-			storedFigure(),
-			historyFigure(),
+			burstFigure(),
+			pullFigure(),
 			pushFigure(),
 			startFigure(),
 			agentFigure(),
 			publisherFigure(),
+			trafficFigure(),
+			storedFigure(),
+			agentsFigure(),
+			newcomersFigure(),
+			bystanderFigure(),
+			historyFigure(),
+			switchFigure(),
+			peersFigure(),
 			idleFigure(),
 		},
 		growthFigures(),
@@ -44,7 +52,9 @@ func figures() []Figure {
 // Meter is what a figure measures with. Its methods may be called by one goroutine only.
 type Meter struct {
 	*testing.T
-	Dir    string // on a disk, and empty; it goes with the figure
+	// Dir is on a disk, and empty. It goes when all is measured: where ext4 has no journal,
+	// files are made slowly for some minutes after as many were removed.
+	Dir    string
 	result *Result
 }
 
@@ -62,7 +72,11 @@ func (m *Meter) Etcd(flags ...string) *lab.Etcd {
 // Lab returns a lab around an etcd, to make hosts of.
 func (m *Meter) Lab(e *lab.Etcd) *lab.Lab {
 	m.Helper()
-	return lab.New(m.T, program, e)
+	l := lab.New(m.T, program, e)
+	dir, err := os.MkdirTemp(m.Dir, "lab-")
+	m.Must(err)
+	l.Dir = dir // What hosts hold stays as long as Dir.
+	return l
 }
 
 // Must ends the figure if there is an error.
@@ -137,7 +151,11 @@ func TestFigures(t *testing.T) {
 }
 
 func (f Figure) meter(t *testing.T) *Meter {
-	return &Meter{T: t, Dir: t.TempDir(), result: &Result{Figure: f.Name, Commit: *commitFlag, Began: time.Now()}}
+	dir, err := os.MkdirTemp(filepath.Dir(trees.dir), f.Name+"-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Meter{T: t, Dir: dir, result: &Result{Figure: f.Name, Commit: *commitFlag, Began: time.Now()}}
 }
 
 // finish keeps what was measured.

@@ -25,6 +25,13 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(crewEnv); order != "" {
+		if err := serveCrew(order); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	flag.Parse()
 	os.Exit(buildAndRun(m))
 }

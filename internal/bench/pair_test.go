@@ -94,13 +94,14 @@ type Arrival struct {
 	events int
 }
 
-// Arrival watches a directory for files that are renamed into it. It ends with the figure.
+// Arrival watches a directory for files that are renamed into it, or written there. It ends
+// with the figure.
 func (m *Meter) Arrival(dir string) *Arrival {
 	m.Helper()
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC)
 	m.Must(err)
 	m.Cleanup(func() { _ = unix.Close(fd) })
-	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO)
+	_, err = unix.InotifyAddWatch(fd, dir, unix.IN_MOVED_TO|unix.IN_CLOSE_WRITE)
 	m.Must(err)
 	return &Arrival{m: m, dir: dir, events: fd}
 }

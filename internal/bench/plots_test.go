@@ -23,6 +23,7 @@ type Plot struct {
 func plots() []Plot {
 	return []Plot{
 		{Name: "edit", Title: "Edit → visible, 200 files", X: "milliseconds", Y: "percent of edits that are visible", LogX: true, IsDistribution: true},
+		{Name: "peers", Title: "Edit → visible, 200 files, beside others", X: "milliseconds", Y: "percent of edits that are visible", LogX: true, IsDistribution: true},
 		{Name: "tree-time", Title: "Growth with the tree: time", X: "files of 2 KB in the tree", Y: "milliseconds", LogX: true, LogY: true},
 		{Name: "tree-memory", Title: "Growth with the tree: memory", X: "files of 2 KB in the tree", Y: "MB resident", LogX: true},
 		{Name: "tree-bytes", Title: "Growth with the tree: bytes in etcd", X: "files of 2 KB in the tree", Y: "bytes", LogX: true, LogY: true},

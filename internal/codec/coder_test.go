@@ -79,23 +79,3 @@ func TestCommitIDFollowsTheRecord(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkRecord(b *testing.B) {
-	c := NewCoder()
-	stored := encodeRecord(b, goldenRecordSmall())
-	b.Run("encode", func(b *testing.B) {
-		r := goldenRecordSmall()
-		for b.Loop() {
-			if _, err := c.EncodeRecord(r, nil); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("decode", func(b *testing.B) {
-		for b.Loop() {
-			if _, err := c.DecodeRecord(stored); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}

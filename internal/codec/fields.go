@@ -14,7 +14,15 @@ type fields struct {
 }
 
 func (f *fields) check(ok bool, format string, args ...any) {
-	if !ok && f.err == nil {
+	if !ok {
+		f.fault(format, args...)
+	}
+}
+
+// fault remembers what is wrong. Where there are thousands of fields it is called only then:
+// to make arguments of strings sets memory aside.
+func (f *fields) fault(format string, args ...any) {
+	if f.err == nil {
 		f.err = fmt.Errorf("%w: %v with %s", ErrDamaged, f.of, fmt.Sprintf(format, args...))
 	}
 }
@@ -28,7 +36,9 @@ func (f *fields) fail(err error) {
 
 func (f *fields) hash(what string, b []byte) diff.Hash {
 	var h diff.Hash
-	f.check(len(b) == len(h), "a %s of %d bytes", what, len(b))
+	if len(b) != len(h) {
+		f.fault("a %s of %d bytes", what, len(b))
+	}
 	copy(h[:], b)
 	return h
 }

@@ -185,13 +185,13 @@ func (l *List) add(changes []*wirepb.Change, f *fields) {
 		}
 		ch := Change{Path: string(m.Path)}
 		f.fail(diff.CheckPath(ch.Path))
-		if n := len(l.Changes); n > 0 {
-			f.check(diff.ComparePaths(l.Changes[n-1].Path, ch.Path) < 0, "paths out of order at %q", ch.Path)
+		if n := len(l.Changes); n > 0 && diff.ComparePaths(l.Changes[n-1].Path, ch.Path) >= 0 {
+			f.fault("paths out of order at %q", ch.Path)
 		}
 		ch.New = l.entry(m, f)
 		ch.Content = l.content(m, f)
 		if err := ch.fits(l.whole); err != nil {
-			f.check(false, "%v", err)
+			f.fault("%v", err)
 		}
 		l.Changes = append(l.Changes, ch)
 	}
@@ -199,16 +199,24 @@ func (l *List) add(changes []*wirepb.Change, f *fields) {
 
 func (l *List) entry(m *wirepb.Change, f *fields) diff.Entry {
 	if m.Kind == uint32(diff.None) {
-		f.check(m.Mode == 0 && m.Size == 0 && len(m.Hash) == 0 && m.Content == nil, "a deletion of %q that holds something", m.Path)
+		if m.Mode != 0 || m.Size != 0 || len(m.Hash) != 0 || m.Content != nil {
+			f.fault("a deletion of %q that holds something", m.Path)
+		}
 		return diff.Entry{}
 	}
-	f.check(m.Kind <= 255, "unknown kind %d of %q", m.Kind, m.Path)
-	f.check(m.Size <= MaxFileSize, "%q of %d bytes, at most %d are allowed", m.Path, m.Size, MaxFileSize)
+	if m.Kind > 255 {
+		f.fault("unknown kind %d of %q", m.Kind, m.Path)
+	}
+	if m.Size > MaxFileSize {
+		f.fault("%q of %d bytes, at most %d are allowed", m.Path, m.Size, MaxFileSize)
+	}
 	e := diff.Entry{Kind: diff.Kind(m.Kind), Mode: m.Mode, Size: int64(m.Size)}
 	if e.HasContent() {
 		e.Hash = f.hash("content hash", m.Hash)
 	} else {
-		f.check(len(m.Hash) == 0, "a hash for the directory %q", m.Path)
+		if len(m.Hash) != 0 {
+			f.fault("a hash for the directory %q", m.Path)
+		}
 	}
 	if err := e.Check(); err != nil {
 		f.fail(fmt.Errorf("%q: %w", m.Path, err))
@@ -221,20 +229,28 @@ func (l *List) content(m *wirepb.Change, f *fields) Content {
 	if w == nil {
 		return Content{} // it came before; see fits
 	}
-	f.check(m.Size > 0, "content for %q of 0 bytes", m.Path)
+	if m.Size == 0 {
+		f.fault("content for %q of 0 bytes", m.Path)
+	}
 	c, size := Content{}, m.Size
 	if w.Patch != nil {
 		c.Patch = patchFromWire(w.Patch, f)
 		size = uint64(c.Patch.Size)
-		f.check(len(w.Whole) == 0, "content of %q both whole and as a patch", m.Path)
+		if len(w.Whole) != 0 {
+			f.fault("content of %q both whole and as a patch", m.Path)
+		}
 	}
 	switch {
 	case len(w.Packs) > 0:
 		l.inPacks(&c, w, m.Path, size, f)
 	case c.Patch != nil:
-		f.check(w.Offset == 0 && len(c.Patch.Frame) > 0, "a patch for %q without a frame", m.Path)
+		if w.Offset != 0 || len(c.Patch.Frame) == 0 {
+			f.fault("a patch for %q without a frame", m.Path)
+		}
 	default:
-		f.check(uint64(len(w.Whole)) == size && w.Offset == 0, "%d bytes of content for %q of %d bytes", len(w.Whole), m.Path, size)
+		if uint64(len(w.Whole)) != size || w.Offset != 0 {
+			f.fault("%d bytes of content for %q of %d bytes", len(w.Whole), m.Path, size)
+		}
 		c.Whole = w.Whole
 	}
 	return c
@@ -242,7 +258,9 @@ func (l *List) content(m *wirepb.Change, f *fields) Content {
 
 // inPacks reads where in packs the size bytes lie that c tells of.
 func (l *List) inPacks(c *Content, w *wirepb.Content, path []byte, size uint64, f *fields) {
-	f.check(len(w.Whole) == 0 && len(w.GetPatch().GetFrame()) == 0, "content of %q both here and in packs", path)
+	if len(w.Whole) != 0 || len(w.GetPatch().GetFrame()) != 0 {
+		f.fault("content of %q both here and in packs", path)
+	}
 	c.Offset, c.Packs = int64(w.Offset), l.run(w.Packs, path, f)
 	if len(c.Packs) == 0 {
 		return
@@ -252,8 +270,12 @@ func (l *List) inPacks(c *Content, w *wirepb.Content, path []byte, size uint64, 
 		held += uint64(ref.Size)
 	}
 	first, last := uint64(c.Packs[0].Size), uint64(c.Packs[len(c.Packs)-1].Size)
-	f.check(w.Offset < first && size <= held-w.Offset, "content of %q beyond its packs", path)
-	f.check(w.Offset+size > held-last, "content of %q in fewer packs than it names", path)
+	if w.Offset >= first || size > held-w.Offset {
+		f.fault("content of %q beyond its packs", path)
+	}
+	if w.Offset+size <= held-last {
+		f.fault("content of %q in fewer packs than it names", path)
+	}
 }
 
 // run returns the packs at the given places. Neighbours in the table share its
@@ -262,7 +284,7 @@ func (l *List) run(places []uint32, path []byte, f *fields) []PackRef {
 	first, adjacent := int(places[0]), true
 	for i, p := range places {
 		if int(p) >= len(l.Packs) {
-			f.check(false, "content of %q in the pack %d of %d", path, p, len(l.Packs))
+			f.fault("content of %q in the pack %d of %d", path, p, len(l.Packs))
 			return nil
 		}
 		adjacent = adjacent && int(p) == first+i

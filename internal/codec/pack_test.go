@@ -211,23 +211,3 @@ func TestPackIsRefused(t *testing.T) {
 		})
 	}
 }
-
-func BenchmarkPack(b *testing.B) {
-	r := rand.New(rand.NewPCG(1, 1))
-	contents := make([][]byte, 1000)
-	for i := range contents {
-		contents[i] = fmt.Appendf(nil, "server %d { listen %d; }\n%x", i, r.Uint32(), noise(r, 1000, 0.5))
-	}
-	b.SetBytes(int64(len(bytes.Join(contents, nil))))
-	for b.Loop() {
-		p := NewPacker(func(Pack) error { return nil })
-		for _, c := range contents {
-			if _, err := p.Add(c); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if err := p.Close(); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

@@ -197,25 +197,3 @@ func TestLyingPatchAllocatesLittle(t *testing.T) {
 		})
 	}
 }
-
-func BenchmarkPatch(b *testing.B) {
-	for _, size := range []int{2 << 10, 10 << 10, 60 << 10, 1 << 20, 8 << 20} {
-		base, result, frame := patch(b, size)
-		b.Run(fmt.Sprintf("encode %d KB", size>>10), func(b *testing.B) {
-			c := NewCoder()
-			b.ReportAllocs()
-			for b.Loop() {
-				c.EncodePatch(base, result)
-			}
-			b.ReportMetric(float64(len(frame)), "frame-bytes")
-		})
-		b.Run(fmt.Sprintf("decode %d KB", size>>10), func(b *testing.B) {
-			b.ReportAllocs()
-			for b.Loop() {
-				if _, err := DecodePatch(base, frame, int64(len(result))); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-	}
-}

@@ -112,6 +112,11 @@ type cursor struct {
 	root int
 	path string
 	fd   int // -1: none
+	// plans says that what is missing stays so while the cursor is used: it is not
+	// looked for again for each path that would lie in it.
+	plans   bool
+	missing string // the parent that was missing last, if why is set
+	why     error
 }
 
 func (t *Target) cursor() *cursor { return t.cursorIn(int(t.dir.Fd())) }
@@ -123,10 +128,16 @@ func (t *Target) cursorIn(root int) *cursor { return &cursor{t: t, root: root, f
 // good until the next call, and path's last component. Errors are openDir's.
 func (c *cursor) at(path string) (dir int, name string, err error) {
 	parent := diff.Parent(path)
+	if c.why != nil && c.missing == parent {
+		return -1, "", c.why
+	}
 	if c.fd < 0 || c.path != parent {
 		c.close()
 		if c.fd, err = c.t.openBelow(c.root, parent, unix.O_PATH); err != nil {
 			c.fd = -1
+			if c.plans && absent(err) {
+				c.missing, c.why = parent, err
+			}
 			return -1, "", err
 		}
 		c.path = parent

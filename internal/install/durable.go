@@ -29,7 +29,7 @@ func (s *stage) durable(kept *keeper) error {
 		if err := kept.syncDirs(); err != nil {
 			return err
 		}
-		return errors.Join(fsync(s.fd), fsync(int(side.Fd())))
+		return errors.Join(s.syncShelves(), fsync(s.fd), fsync(int(side.Fd())))
 	}()
 	if err != nil {
 		return s.w.t.fault("make durable", s.w.t.sideName(), fmt.Errorf("%w: %w", errNotDurable, err))

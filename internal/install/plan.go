@@ -51,6 +51,7 @@ func (t *Target) plan(p Plan) (*work, error) {
 		return w, err
 	}
 	c := t.cursor()
+	c.plans = true
 	defer c.close()
 	if err := w.ancestors(c); err != nil {
 		return nil, err

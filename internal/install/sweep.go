@@ -3,6 +3,7 @@ package install
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,27 +42,52 @@ func (t *Target) sweep(hand *keeper, opening bool) {
 // sweepStage empties the stage. A directory in it that is not empty holds what
 // others put there while it was a managed one, and is kept.
 func (t *Target) sweepStage(fd int) error {
+	sw := &sweeper{t: t}
+	return sw.sweep(fd, t.sideName()+"/"+stageName)
+}
+
+// sweeper empties a stage.
+type sweeper struct {
+	t *Target
+	k *keeper
+}
+
+// sweep empties the stage, or a shelf, that is open as fd.
+func (s *sweeper) sweep(fd int, path string) error {
 	list, err := names(fd)
 	if err != nil {
-		return t.fault("sweep", t.sideName()+"/"+stageName, err)
+		return s.t.fault("sweep", path, err)
 	}
-	var k *keeper
 	for _, name := range list {
 		err := unix.Unlinkat(fd, name, 0)
+		if errors.Is(err, unix.EISDIR) && strings.HasPrefix(name, shelfPrefix) {
+			if err := s.shelf(fd, name, path+"/"+name); err != nil {
+				return err
+			}
+		}
 		if errors.Is(err, unix.EISDIR) {
 			err = unix.Unlinkat(fd, name, unix.AT_REMOVEDIR)
 		}
 		if errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) {
-			if k == nil {
-				k = t.keeper()
+			if s.k == nil {
+				s.k = s.t.keeper()
 			}
-			err = k.move(fd, name, "stage-"+name)
+			err = s.k.move(fd, name, "stage-"+name)
 		}
 		if err != nil {
-			return t.fault("sweep", t.sideName()+"/"+stageName+"/"+name, err)
+			return s.t.fault("sweep", path+"/"+name, err)
 		}
 	}
 	return nil
+}
+
+func (s *sweeper) shelf(fd int, name, path string) error {
+	on, err := openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return s.t.fault("sweep", path, err)
+	}
+	defer closeFD(on)
+	return s.sweep(on, path)
 }
 
 func (t *Target) sweepKept(hand *keeper, measure bool) error {

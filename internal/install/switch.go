@@ -72,7 +72,7 @@ func (w *work) complete(recovering bool) error {
 	}
 	t.crash("after-at")
 	w.tally()
-	t.swept = !recovering && w.kept == nil && w.inStage == 0
+	t.swept = !recovering && w.kept == nil && w.inStage == 0 && len(w.steps) <= shelf
 	t.sweep(w.kept, false)
 	if w.denied != nil {
 		return fmt.Errorf("%w: %w", ErrDenied, w.denied)

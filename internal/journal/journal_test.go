@@ -574,6 +574,7 @@ func BenchmarkNextAt(b *testing.B) {
 	dir := root(b)
 	big := tree(b, entries)
 	j := create(b, dir, State{Meta: meta, Position: at(1), Managed: big, All: big})
+	b.ReportAllocs()
 	for g := uint64(2); b.Loop(); g++ {
 		p := step(g, "d500/50", file("x"), file(fmt.Sprint(g)))
 		if err := j.Next(p); err != nil {

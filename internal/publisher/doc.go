@@ -21,6 +21,9 @@
 // Beside it, in bases, it keeps the contents of files that were edited lately, so that
 // the next edits travel as patches: a cache, and not synced.
 //
+// In stamps it keeps what tells whether a file is as it was when it was committed, so that the
+// next start need not read all of them: a cache too.
+//
 // # Caveats
 //
 // Contents travel in the clear: whoever may read the tenant's keys reads the files.

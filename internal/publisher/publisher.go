@@ -138,6 +138,7 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if err != nil {
 		return outcome{}, err
 	}
+	defer p.scanner.Forget()
 	news := found.Tree.Digest() != p.scanned.Digest()
 	p.scanned = found.Tree
 	out := outcome{scanned: true, scanning: time.Since(begin), held: found.Held}

@@ -16,7 +16,7 @@ var designIgnore = []string{".git/", "*~", ".*.sw?", "4913", ".#*", "#*#"}
 // BenchmarkScan scans files of 2 KiB, 100 in each directory.
 func BenchmarkScan(b *testing.B) {
 	for _, files := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprint(files), func(b *testing.B) {
+		b.Run(fmt.Sprintf("files=%d", files), func(b *testing.B) {
 			d := b.TempDir()
 			content := make([]byte, 2048)
 			for i := range files / 100 {
@@ -35,17 +35,20 @@ func BenchmarkScan(b *testing.B) {
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 			b.Run("first", func(b *testing.B) {
+				b.ReportAllocs()
 				for b.Loop() {
 					mustScan(b, newScanner(b, d, settled, ignore), diff.Tree{}, nil)
 				}
 				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/float64(files), "B/file")
 			})
 			b.Run("warm", func(b *testing.B) {
+				b.ReportAllocs()
 				for b.Loop() {
 					mustScan(b, s, tree, nil)
 				}
 			})
-			b.Run("one directory", func(b *testing.B) {
+			b.Run("one-directory", func(b *testing.B) {
+				b.ReportAllocs()
 				for i := 0; b.Loop(); i++ {
 					must(b, os.WriteFile(filepath.Join(d, "d0042/file-07.conf"), fmt.Append(content, i), 0o644))
 					mustScan(b, s, tree, []string{"d0042"})

@@ -4,13 +4,17 @@ import (
 	"crypto/sha256"
 	"hash"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 const (
-	// stretch is how many names of a directory one goroutine looks at before the next may
-	// take over: many times what it takes to begin one.
-	stretch = 128
+	// shared is from how many names on a directory is looked at by several goroutines. Each
+	// takes a stretch of them at a time, of which there are many: a name may be that of a
+	// file, or of a large tree.
+	shared    = 128
+	stretches = 32
 	// maxCrew bounds how many goroutines look at the same time: a disk that is not in
 	// memory is glad of some more, and a machine with many processors has other work too.
 	maxCrew = 8
@@ -41,60 +45,60 @@ func newCrew() crew {
 // part is a stretch of a directory's names.
 type part struct {
 	names []string
-	walk  *walk // that looked at it, if it was another goroutine's
 	found listing
 	err   error
 }
 
-// share looks at names, stretch by stretch, each on whichever goroutine is free, and
-// returns what stands there in the order of names.
+// share looks at names, stretch by stretch, with whoever of the crew is free, and returns
+// what stands there in the order of names.
 func (w *walk) share(in here, names []string, look func(*walk, []string) (listing, error)) (listing, error) {
-	if len(names) <= stretch || cap(w.crew) == 0 {
+	if len(names) <= shared || cap(w.crew) == 0 {
 		return look(w, names)
 	}
-	parts := make([]part, 0, (len(names)+stretch-1)/stretch)
+	var parts []part
+	for names := range slices.Chunk(names, max(1, len(names)/stretches)) {
+		parts = append(parts, part{names: names})
+	}
+	var next atomic.Int32
+	work := func(w *walk) {
+		for i := int(next.Add(1)) - 1; i < len(parts); i = int(next.Add(1)) - 1 {
+			p := &parts[i]
+			p.found, p.err = look(w, p.names)
+		}
+	}
 	var others sync.WaitGroup
-	for from := 0; from < len(names); from += stretch {
-		parts = append(parts, part{names: names[from:min(from+stretch, len(names))]})
-		p := &parts[len(parts)-1]
-		if from+stretch < len(names) && w.fork(p, &others, look) {
-			continue
-		}
-		if p.found, p.err = look(w, p.names); p.err != nil {
-			break
-		}
-	}
-	others.Wait()
-	return w.join(in.listing(names), parts)
-}
-
-// fork has another goroutine look at a part, and reports whether one was free.
-func (w *walk) fork(p *part, others *sync.WaitGroup, look func(*walk, []string) (listing, error)) bool {
-	select {
-	case t := <-w.crew:
-		p.walk = &walk{Scanner: w.Scanner, ctx: w.ctx, tools: t, settling: make(map[string]sighting)}
+	hands := w.call()
+	for _, o := range hands {
 		others.Go(func() {
-			defer func() { w.crew <- t }()
-			p.found, p.err = look(p.walk, p.names)
+			work(o)
+			w.crew <- o.tools
 		})
-		return true
-	default:
-		return false
 	}
-}
-
-// join adds what the parts found to all.
-func (w *walk) join(all listing, parts []part) (listing, error) {
+	work(w)
+	others.Wait()
+	for _, o := range hands {
+		w.gather(o)
+	}
+	all := in.listing(names)
 	for _, p := range parts {
 		if p.err != nil {
 			return listing{}, p.err
 		}
-		if p.walk != nil {
-			w.gather(p.walk)
-		}
 		all.follow(p.found)
 	}
 	return all, nil
+}
+
+// call returns a walk for each of the crew that is free.
+func (w *walk) call() (hands []*walk) {
+	for {
+		select {
+		case t := <-w.crew:
+			hands = append(hands, &walk{Scanner: w.Scanner, ctx: w.ctx, tools: t, settling: make(map[string]sighting)})
+		default:
+			return hands
+		}
+	}
 }
 
 // gather adds what another goroutine has noted.

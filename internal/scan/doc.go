@@ -10,7 +10,8 @@
 //     may be reached through one.
 //   - The cost follows the change: only the directories named are looked at, only
 //     files whose stat changed are read, and unchanged directories are the same
-//     *diff.Dir as in the last result.
+//     *diff.Dir as in the last result. Another process may go by what this one knows:
+//     see Stamps.
 //
 // Caveats:
 //

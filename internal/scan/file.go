@@ -63,6 +63,9 @@ func (f file) read(buf []byte, use func([]byte)) error {
 			return errMoved
 		}
 		use(buf[:n])
+		if total == f.stamp.size {
+			return nil // If there is more by now, settled sees another size.
+		}
 	}
 }
 
@@ -131,7 +134,13 @@ func (w *walk) file(in here, name string, known *record, st *unix.Stat_t) (recor
 		}
 	}
 	w.hash.Reset()
-	if err := f.read(w.buf, func(b []byte) { w.hash.Write(b) }); err != nil {
+	var content []byte // if it came in one piece
+	if err := f.read(w.buf, func(b []byte) {
+		w.hash.Write(b)
+		if int64(len(b)) == f.stamp.size {
+			content = b
+		}
+	}); err != nil {
 		return record{}, err
 	}
 	w.read++
@@ -145,6 +154,9 @@ func (w *walk) file(in here, name string, known *record, st *unix.Stat_t) (recor
 	}
 	rec := record{name: name, stamp: f.stamp, racy: f.stamp.racy(start)}
 	w.hash.Sum(rec.hash[:0])
+	if c, _ := in.committed.Child(name); content != nil && !rec.racy && c.Entry.Hash != rec.hash {
+		w.fresh.keep(rec.hash, content)
+	}
 	return rec, nil
 }
 

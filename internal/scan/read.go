@@ -20,13 +20,13 @@ func (s *Scanner) Read(path string, want diff.Entry) ([]byte, error) {
 // Reader reads files of the directory. It is for one goroutine, which may be another one
 // than the Scanner's.
 type Reader struct {
-	root string // its path
-	fd   int    // of the directory in which a file was read last; -1 if none was
-	path string // of that directory
+	scanner *Scanner
+	fd      int    // of the directory in which a file was read last; -1 if none was
+	path    string // of that directory
 }
 
 // Reader returns a Reader, which must be closed.
-func (s *Scanner) Reader() *Reader { return &Reader{root: s.options.Dir, fd: -1} }
+func (s *Scanner) Reader() *Reader { return &Reader{scanner: s, fd: -1} }
 
 // Close closes what is open.
 func (r *Reader) Close() {
@@ -39,9 +39,13 @@ func (r *Reader) Close() {
 // Read returns the content of the file or symlink at path, which is exactly what want
 // says: kind, size and hash; the mode is not asked. It returns an error that wraps
 // ErrChanged if something else stands there now; ErrRootMissing; or the cause if it cannot be read. Held paths are not what their
-// entries say, and usually changed. One directory stays open between two calls, and is not
+// entries say, and usually changed. What the last scan has kept is not read again, as long as
+// nobody calls Forget. One directory stays open between two calls, and is not
 // looked for again.
 func (r *Reader) Read(path string, want diff.Entry) ([]byte, error) {
+	if content := r.scanner.fresh.get(want.Hash); content != nil && want.Kind == diff.File {
+		return content, nil
+	}
 	content, err := r.read(path, want)
 	if err == nil && diff.Sum(content) != want.Hash {
 		err = errMoved
@@ -78,7 +82,7 @@ func (r *Reader) read(path string, want diff.Entry) ([]byte, error) {
 // enter opens the directory at a path.
 func (r *Reader) enter(path string) error {
 	r.Close()
-	dir, _, err := openDirectory(r.root)
+	dir, _, err := r.scanner.openRoot()
 	if err != nil {
 		return err
 	}

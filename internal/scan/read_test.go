@@ -75,6 +75,29 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestWhatAScanHasKeptIsNotReadAgain(t *testing.T) {
+	d := t.TempDir()
+	write(t, d, "a/f", "one")
+	s := newScanner(t, d, settled)
+	tree := mustScan(t, s, diff.Tree{}, nil).Tree
+	write(t, d, "a/f", "two")
+	got, err := s.Read("a/f", file(0o644, "one"))
+	if err != nil || string(got) != "one" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	s.Forget()
+	if _, err := s.Read("a/f", file(0o644, "one")); !errors.Is(err, scan.ErrChanged) {
+		t.Errorf("error %v, want %v", err, scan.ErrChanged)
+	}
+	write(t, d, "a/f", "one")
+	again := newScanner(t, d, settled)
+	mustScan(t, again, tree, nil)
+	write(t, d, "a/f", "two")
+	if _, err := again.Read("a/f", file(0o644, "one")); !errors.Is(err, scan.ErrChanged) {
+		t.Errorf("of a committed content: error %v, want %v", err, scan.ErrChanged)
+	}
+}
+
 func TestBusy(t *testing.T) {
 	d := t.TempDir()
 	s := newScanner(t, d, settled, func(o *scan.Options) { o.BusyFiles = []string{".confsyncd-hold", ".git/index.lock"} })

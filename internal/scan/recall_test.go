@@ -107,11 +107,11 @@ func TestRecall(t *testing.T) {
 func TestRacyFilesAreNotRecalled(t *testing.T) {
 	d := t.TempDir()
 	write(t, d, "old", "x")
-	s := newScanner(t, d, settled)
+	now := time.Now()
+	then := func(o *scan.Options) { o.Now = func() time.Time { return now } } // It was written just then.
+	s := newScanner(t, d, then)
 	tree := mustScan(t, s, diff.Tree{}, nil).Tree
-	s = newScanner(t, d) // To which it was written just now.
-	mustScan(t, s, tree, nil)
-	next := newScanner(t, d)
+	next := newScanner(t, d, then)
 	if !next.Recall(tree, s.Stamps(tree), time.Time{}) {
 		t.Fatal("not recalled")
 	}

@@ -81,6 +81,8 @@ type Scanner struct {
 	unsettled map[string]sighting // by path, of files held as Unsettled
 	leaseless bool                // it was said that some files cannot be leased
 
+	fresh fresh
+
 	own  *tools // of the caller's goroutine
 	crew crew
 }
@@ -140,6 +142,7 @@ func (s *Scanner) Scan(ctx context.Context, committed diff.Tree, dirs []string, 
 
 // scan is one attempt. It returns errMoved if the root was replaced during it.
 func (s *Scanner) scan(ctx context.Context, committed diff.Tree, dirs, paths []string) (*Result, error) {
+	s.Forget()
 	fd, id, err := s.openRoot()
 	if err != nil {
 		return nil, err
