@@ -1,6 +1,8 @@
 package main
 
 import (
+	"runtime/debug"
+
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
@@ -58,6 +60,7 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 		New: func(hooks supervise.Hooks) (supervise.Task, error) {
 			o := o
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
+			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
 			o.Status = func(s agent.Status) {
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}

@@ -57,6 +57,10 @@ type Options struct {
 	Applied func(Applied)
 	// InSync is called when the target has come to equal the head, if it is set.
 	InSync func(generation uint64)
+	// Rested is called, if it is set, when the agent has had nothing to do for a moment
+	// after it opened the target, and after each apply of many paths: the memory that this
+	// took is needed no more.
+	Rested func()
 	Log    hclog.Logger
 }
 

@@ -20,7 +20,13 @@ const (
 	refusedAgain = 5 * time.Second  // an operator may have made room or accepted
 	damagedAgain = 15 * time.Second // damage may have been mended without a new head
 	beatEvery    = 5 * time.Second
-	never        = time.Duration(-1)
+
+	// After an apply of so many paths the agent tells when it rests: so many beats later,
+	// when it has looked at what the events of the apply are about.
+	manyPaths = 1000
+	restBeats = 2
+
+	never = time.Duration(-1)
 
 	// Old trees are removed in pieces, so that no apply waits long for one.
 	tidyEvery = time.Second
@@ -50,6 +56,7 @@ type Agent struct {
 	dirty   dirty
 	drifts  *drifts
 	every   intervals
+	resting int           // beats until the agent has rested; 0 if it has
 	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
 	opened  chan struct{} // capacity 1; filled when the target is opened: then the watch begins
 }
@@ -114,6 +121,7 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 		case <-ctx.Done():
 			return nil
 		case <-beat.C:
+			a.rest()
 			continue
 		case <-control.C:
 			if !a.told() {
@@ -144,6 +152,16 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 		if wait != never {
 			again.Reset(wait)
 		}
+	}
+}
+
+// rest tells once, some beats after much was done, that it is over.
+func (a *Agent) rest() {
+	if a.resting == 0 {
+		return
+	}
+	if a.resting--; a.resting == 0 && a.options.Rested != nil {
+		a.options.Rested()
 	}
 }
 
@@ -230,6 +248,9 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 	if done != nil {
 		if done.Switched {
 			a.watch.Renew()
+		}
+		if done.Created+done.Changed+done.Deleted+done.Corrected >= manyPaths {
+			a.resting = restBeats
 		}
 		a.diary.applied(*done)
 		a.dirty.dirs = append(a.dirty.dirs, a.drifts.directories()...)
@@ -363,6 +384,7 @@ func (a *Agent) openTarget() error {
 	}
 	a.applier.target = target
 	a.dirty.all, a.current = true, false
+	a.resting = restBeats
 	a.watch.manage(target.State().Managed)
 	a.watch.Renew()
 	select {

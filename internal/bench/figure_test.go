@@ -33,6 +33,7 @@ func figures() []Figure {
 			pullFigure(),
 			pushFigure(),
 			startFigure(),
+			agentFigure(),
 			publisherFigure(),
 			trafficFigure(),
 			storedFigure(),
@@ -42,6 +43,7 @@ func figures() []Figure {
 			historyFigure(),
 			switchFigure(),
 			peersFigure(),
+			idleFigure(),
 		},
 		growthFigures(),
 	)

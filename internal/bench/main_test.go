@@ -49,7 +49,9 @@ func buildAndRun(m *testing.M) int {
 	if *programFlag == "" {
 		program = filepath.Join(dir, "confsyncd")
 		var out []byte
-		out, err = exec.Command("go", "build", "-trimpath", "-tags", "lean", "-ldflags", "-s -w", "-o", program, "../../cmd/confsyncd").CombinedOutput()
+		build := exec.Command("go", "build", "-trimpath", "-tags", "lean grpcnotrace", "-ldflags", "-s -w", "-o", program, "../../cmd/confsyncd")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		out, err = build.CombinedOutput()
 		fmt.Fprintf(os.Stderr, "%s", out)
 	}
 	if err != nil {

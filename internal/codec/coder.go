@@ -1,10 +1,7 @@
 package codec
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
 	"sync"
 
 	"github.com/klauspost/compress/zstd"
@@ -80,8 +77,8 @@ func (c *Coder) unseal(b []byte, k kind, limit uint64, m proto.Message) (envelop
 	return e, nil
 }
 
-// plain returns the envelope's body decompressed. It allocates the declared size
-// and at most maxWindow besides.
+// plain returns the envelope's body decompressed. It allocates the declared size and a
+// block, and nothing if the body is too short to make that much.
 func (c *Coder) plain(e envelope) ([]byte, error) {
 	switch e.stored {
 	case storedPlain:
@@ -93,34 +90,41 @@ func (c *Coder) plain(e envelope) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%w: %v is stored in the unknown way %d", ErrDamaged, e.kind, e.stored)
 	}
+	var h zstd.Header
+	if err := h.Decode(e.body); err != nil {
+		return nil, fmt.Errorf("%w: %v does not decompress: %w", ErrDamaged, e.kind, err)
+	}
+	most, whole := extent(h, e.body)
+	if h.Skippable || !whole {
+		return nil, fmt.Errorf("%w: %v is not one whole frame", ErrDamaged, e.kind)
+	}
+	if most < e.size || h.HasFCS && h.FrameContentSize != e.size {
+		return nil, fmt.Errorf("%w: %v does not decompress to the %d bytes that it declares", ErrDamaged, e.kind, e.size)
+	}
 	c.decoding.Lock()
 	defer c.decoding.Unlock()
+	// A frame that makes more is found out after a block too many, for which there is
+	// room, so that nothing is moved to where there is more.
+	plain, err := c.decoder().DecodeAll(e.body, make([]byte, 0, e.size+min(e.size/8, block)))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %v does not decompress: %w", ErrDamaged, e.kind, err)
+	}
+	if uint64(len(plain)) != e.size {
+		return nil, fmt.Errorf("%w: %v does not decompress to the %d bytes that it declares", ErrDamaged, e.kind, e.size)
+	}
+	return plain, nil
+}
+
+// decoder returns the decompressor; c.decoding is held. It decompresses into the buffer
+// that it is given: a stream's decoder would keep a window of its own.
+func (c *Coder) decoder() *zstd.Decoder {
 	if c.dec == nil {
 		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecodeBuffersBelow(0))
+			zstd.WithDecoderMaxWindow(maxWindow), zstd.WithDecodeAllCapLimit(true))
 		if err != nil {
 			panic(err) // the options are constants
 		}
 		c.dec = dec
 	}
-	if err := c.dec.Reset(bytes.NewReader(e.body)); err != nil {
-		return nil, fmt.Errorf("%w: %v does not decompress: %w", ErrDamaged, e.kind, err)
-	}
-	return readExactly(c.dec, e)
-}
-
-// readExactly reads the declared number of bytes, and makes sure that no more come.
-// The buffer grows with what really arrives, so that a short body cannot make us
-// allocate the size that it declares.
-func readExactly(r io.Reader, e envelope) ([]byte, error) {
-	var buf bytes.Buffer
-	buf.Grow(int(min(e.size, 64*uint64(len(e.body))+1024)) + bytes.MinRead)
-	n, err := buf.ReadFrom(io.LimitReader(r, int64(e.size)+1))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("%w: %v does not decompress: %w", ErrDamaged, e.kind, err)
-	}
-	if uint64(n) != e.size {
-		return nil, fmt.Errorf("%w: %v does not decompress to the %d bytes that it declares", ErrDamaged, e.kind, e.size)
-	}
-	return buf.Bytes(), nil
+	return c.dec
 }

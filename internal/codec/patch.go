@@ -96,7 +96,7 @@ func DecodePatch(base, frame []byte, size int64) ([]byte, error) {
 	if h.Skippable || !h.HasFCS || h.FrameContentSize != uint64(size) {
 		return nil, fmt.Errorf("%w: a patch that does not declare the %d bytes that it is to make", ErrDamaged, size)
 	}
-	if !single(h, frame) {
+	if _, whole := extent(h, frame); !whole {
 		return nil, fmt.Errorf("%w: a patch that is not one whole frame", ErrDamaged)
 	}
 	limit := max(uint64(size), zstd.MinWindowSize)
@@ -115,33 +115,6 @@ func DecodePatch(base, frame []byte, size int64) ([]byte, error) {
 		return nil, fmt.Errorf("%w: a patch that makes %d bytes where %d belong", ErrDamaged, len(result), size)
 	}
 	return result, nil
-}
-
-// single reports whether frame is all that h is the header of: the decoder would go on
-// with another frame behind it, which need not declare what it makes.
-func single(h zstd.Header, frame []byte) bool {
-	const blockHeader, runLength = 3, 1
-	rest := frame[h.HeaderSize:]
-	for last := false; !last; {
-		if len(rest) < blockHeader {
-			return false
-		}
-		head := uint32(rest[0]) | uint32(rest[1])<<8 | uint32(rest[2])<<16
-		last = head&1 != 0
-		stored := int(head >> 3)
-		if head>>1&3 == runLength {
-			stored = 1 // the byte that is repeated
-		}
-		if len(rest) < blockHeader+stored {
-			return false
-		}
-		rest = rest[blockHeader+stored:]
-	}
-	checksum := 0
-	if h.HasCheckSum {
-		checksum = 4
-	}
-	return len(rest) == checksum
 }
 
 // fits returns an error if p cannot be the content of ch.

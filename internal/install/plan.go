@@ -100,15 +100,22 @@ func (t *Target) compare(p Plan) (*work, error) {
 	meta := p.Meta
 	meta.UID, meta.GID = int64(t.o.UID), int64(t.o.GID)
 	w := &work{t: t, base: s.Managed, want: p.Want, keepDrift: p.KeepDrift, first: s.Position.IsZero() || reselected(s.Meta, meta)}
-	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, AllChanges: diff.Compare(s.All, p.All), ToManaged: p.Want, ToAll: p.All}
+	w.pending = journal.Pending{Meta: meta, Position: p.Position, Back: p.Back, ToManaged: p.Want, ToAll: p.All}
 	if w.first {
 		w.leaveBehind(s)
 		if s.Position.Tenant != p.Position.Tenant {
 			w.base = diff.Tree{} // What another tenant installed gives no right to overwrite it.
 		}
 	}
-	have := map[string]bool{}
-	for _, c := range diff.Compare(w.base, p.Want) {
+	changes := diff.Compare(w.base, p.Want)
+	if w.base.Digest() == s.All.Digest() && p.Want.Digest() == p.All.Digest() {
+		w.pending.AllChanges = changes // of a large tree, a second list weighs
+	} else {
+		w.pending.AllChanges = diff.Compare(s.All, p.All)
+	}
+	have := make(map[string]bool, len(changes))
+	w.steps = make([]step, 0, len(changes))
+	for _, c := range changes {
 		if c.New = strip(c.New); c.New == c.Old || w.first && c.Deleted() {
 			continue
 		}
