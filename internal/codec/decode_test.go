@@ -349,9 +349,13 @@ func allocated(fn func()) uint64 {
 }
 
 func TestLyingValueAllocatesLittle(t *testing.T) {
-	c := NewCoder()
-	if _, err := decode(c, kindPack, encodePack(t, string(make([]byte, 4<<20)))); err != nil {
-		t.Fatal(err)
+	large := encodePack(t, string(make([]byte, 4<<20)))
+	used := func() *Coder {
+		c := NewCoder()
+		if _, err := decode(c, kindPack, large); err != nil {
+			t.Fatal(err)
+		}
+		return c
 	}
 	tests := []struct {
 		name   string
@@ -373,12 +377,19 @@ func TestLyingValueAllocatesLittle(t *testing.T) {
 			if len(b) > 120 {
 				t.Fatalf("the value has %d bytes", len(b))
 			}
-			var err error
-			if n := allocated(func() { _, err = decode(c, kindPack, b) }); n > tt.most {
-				t.Errorf("%d bytes allocated for %d, want at most %d", n, len(b), tt.most)
+			// What others allocate meanwhile is counted too: the least of a few counts, each of a
+			// Coder that has not seen the value yet.
+			least := uint64(math.MaxUint64)
+			for range 5 {
+				c := used()
+				var err error
+				least = min(least, allocated(func() { _, err = decode(c, kindPack, b) }))
+				if !errors.Is(err, ErrDamaged) {
+					t.Error(err)
+				}
 			}
-			if !errors.Is(err, ErrDamaged) {
-				t.Error(err)
+			if least > tt.most {
+				t.Errorf("%d bytes allocated for %d, want at most %d", least, len(b), tt.most)
 			}
 		})
 	}
@@ -391,6 +402,7 @@ func TestLyingValueAllocatesLittle(t *testing.T) {
 	})
 	t.Run("a bomb", func(t *testing.T) {
 		b := envelope{kind: kindPack, stored: storedZstd, size: MaxPackContent, body: streamed(23, 10_000)}.append(nil)
+		c := used()
 		if n := allocated(func() { _, _ = decode(c, kindPack, b) }); n > 5*MaxPackContent {
 			t.Errorf("%d bytes allocated for what declares %d", n, MaxPackContent)
 		}
