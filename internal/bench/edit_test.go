@@ -36,7 +36,7 @@ func (p *Pair) edits(name string, n int, rng *rand.Rand) Side {
 }
 
 func measureEdit(m *Meter) {
-	const files, rounds = 200, 150
+	const files, rounds = 200, 120
 	etcd := m.Etcd()
 	l := m.Lab(etcd)
 	rng := rand.New(rand.NewPCG(5, 1))

@@ -136,11 +136,11 @@ func growWithChange(m *Meter) {
 }
 
 func growWithFile(m *Meter) {
-	const rounds = 5
+	const rounds = 3
 	etcd := m.Etcd("--quota-backend-bytes", "8589934592")
 	l := m.Lab(etcd)
 	rng := rand.New(rand.NewPCG(5, 4))
-	for _, size := range []int{1 << 10, 16 << 10, 256 << 10, 1 << 20, 4 << 20, 16 << 20, 63 << 20} {
+	for _, size := range []int{1 << 10, 16 << 10, 256 << 10, 2 << 20, 16 << 20, 63 << 20} {
 		tenant := fmt.Sprint("bytes", size)
 		source, target := l.Host(m.T, tenant, "source"), l.Host(m.T, tenant, "target")
 		lines := strings.SplitAfter(Config(rng, size), "\n")

@@ -200,7 +200,7 @@ func (r *run) took(d time.Duration) float64 {
 }
 
 func measurePeers(m *Meter) {
-	const files, rounds = 200, 10
+	const files, rounds = 200, 6
 	etcd, mirror := m.Etcd(), m.Etcd()
 	l := m.Lab(etcd)
 	all, err := peers()
