@@ -90,9 +90,9 @@ func (s State) after(p *Pending, suspect []string) (State, error) {
 	}, nil
 }
 
-// lead returns the tree that changes lead to: this one, if they do.
+// lead returns the tree that changes lead to: to, if that is at hand and they do.
 func lead(from diff.Tree, changes []diff.Change, to diff.Tree) (diff.Tree, error) {
-	if len(changes) > 0 && slices.Equal(diff.Compare(from, to), changes) {
+	if len(changes) > 0 && to != (diff.Tree{}) && slices.Equal(diff.Compare(from, to), changes) {
 		return to, nil
 	}
 	return from.With(slices.Clone(changes))

@@ -15,7 +15,7 @@ const smallTree = 20
 // guard returns ErrRefused if the changes look like an accident: a tree that is
 // emptied, a root that is not the one it was.
 func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Result) error {
-	had, gone := files(base), deleted(changes)
+	gone := deleted(changes)
 	if !p.allow.Root && p.root != nil && *p.root != found.Root && 2*common(base, changes) < base.Len() {
 		return refuse("see that the right directory is mounted there; if it is, publish it with "+p.options.pushWith("--allow root,delete"),
 			"%s was replaced by a directory that has less than half of the committed paths", p.options.Dir)
@@ -23,6 +23,7 @@ func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Res
 	if p.allow.Delete || gone == 0 {
 		return nil
 	}
+	had := files(base)
 	emptied := gone == had && files(found.Tree) == 0
 	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
 		return nil
