@@ -17,6 +17,8 @@ func burstFigure() Figure {
 		Name: "burst",
 		How: `1,000 files of a tree of 10,000 are replaced at once, by files that lie beside the source already: from the first rename until the agent has said that all 1,000
 are in place and durable, publisher and agent with the default settle of 50 ms. In turn with the floor: 1,000 files of as many bytes are written, and one syncfs.`,
+		Profile: `perf of the agent: 62 % is ext4 looking for free inodes (recently_deleted, find_inode_bit, ext4_get_group_desc; find_get_block_common beneath them). This file system has no journal, and gives no inode anew for minutes after
+its file was removed; each round replaces 1,000 files in the source and 1,000 in the target, while the floor writes into new directories and removes nothing. The publisher's part was 74 ms. Less would take staging in place of what was replaced before, or a file system with a journal.`,
 		Measure: measureBurst,
 	}
 }

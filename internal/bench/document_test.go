@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,7 @@ func write() error {
 	var b bytes.Buffer
 	head(&b, all)
 	targets(&b, all)
+	profiles(&b, all)
 	drawn(&b, all)
 	measured(&b, all)
 	return os.WriteFile(*docFlag, b.Bytes(), 0o644)
@@ -86,6 +88,21 @@ func targets(b *bytes.Buffer, all map[string]*Result) {
 		}
 	}
 	fmt.Fprintf(b, "## Targets\n\n%d held, %d not held.\n\n| what | target | figure | floor | ratio | allowed | |\n|---|---|---|---|---|---|---|\n%s\n", held, missed, rows.String())
+}
+
+// profiles tells where the time goes of what does not hold its target.
+func profiles(b *bytes.Buffer, all map[string]*Result) {
+	var text bytes.Buffer
+	for _, f := range figures() {
+		r := all[f.Name]
+		if r == nil || !slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Bound > 0 && !row.Held() }) {
+			continue
+		}
+		fmt.Fprintf(&text, "- **%s**: %s\n", f.Name, f.Profile)
+	}
+	if text.Len() > 0 {
+		fmt.Fprintf(b, "## Where the time goes of what is not held\n\n%s\n", text.String())
+	}
 }
 
 func measured(b *bytes.Buffer, all map[string]*Result) {

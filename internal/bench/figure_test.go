@@ -17,7 +17,10 @@ import (
 type Figure struct {
 	Name string // "edit": make bench RUN=edit
 	// How tells, for who reads docs/benchmarks.md, how it is measured.
-	How     string
+	How string
+	// Profile tells where the time goes, and what less would take. It is shown while one of
+	// the figure's targets does not hold.
+	Profile string
 	Measure func(m *Meter)
 	// Beside is in Measure's place if it takes as long as all others: it begins before
 	// them, and what it returns is called when they have ended.

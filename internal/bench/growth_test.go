@@ -19,6 +19,8 @@ func growthFigures() []Figure {
 			Name: "growth-tree",
 			How: "Trees of 100 to 100,000 files of 2 KB, 100 in a directory: first push and first pull; then, with a publisher and an agent running for each at the same time, one file edited " +
 				"(settle 0), in all trees in turn; memory resident when all is quiet.",
+			Profile: "perf of both daemons at 100,000 files: the publisher took half of its time to compare the committed tree with an empty one after each commit, and 14 % to count it; neither is done any more. " +
+				"What is left beside the edit itself is the collector, which looks through the whole tree now and then.",
 			Measure: growWithTree,
 		},
 		{

@@ -15,6 +15,7 @@ func startFigure() Figure {
 		Name: "start",
 		How: `A tree of 100,000 files of 2 KB, 100 in each directory, all in the page cache, of which nothing has changed: ` + "`push`, `pull`, `rsync -an`" + ` of a
 copy of it, and ` + "`git status`" + ` without fsmonitor and untracked cache, in turn, each as a process from its beginning to its end.`,
+		Profile: `a pull reads all files of the target, hashing is 57 % of its look, and the look 80 % of it (pprof): no time stamp that another process saw vouches for a target. Less would take stamps kept beside the target's journal, as a publisher keeps them, and a rule for when they are not trusted.`,
 		Measure: measureStart,
 	}
 }

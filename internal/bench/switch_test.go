@@ -23,6 +23,8 @@ func switchFigure() Figure {
 		Name: "switch",
 		How: `A change of two paths where ` + "`mode = \"tree\"`" + `: from the generation's arrival, contents included, until the whole tree is exchanged, durable, the journal is at
 it, and the old tree was looked through; in turn with ` + "`cp -al`" + ` of a like tree, which syncs nothing. Old trees and copies stay until the end.`,
+		Profile: `of 1.4 s for 100,000 files: looking at the target first 0.26, links 0.93–1.05, syncing 0.09–0.16, looking before the exchange 0.005, looking through the old tree 0.14. Of linking 57 % is linkat and 30 % the lease that shows that nobody writes to the file; ` + "`" + `cp -al` + "`" + ` asks and looks for nothing.
+Less would take looking back by directories' times alone.`,
 		Measure: measureSwitch,
 	}
 }

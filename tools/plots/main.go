@@ -73,6 +73,9 @@ func (p picture) draw(name string) error {
 	var order []string
 	lines := make(map[string]plotter.XYs)
 	for _, at := range p.Points {
+		if p.LogX && at.X <= 0 || p.LogY && at.Y <= 0 {
+			continue
+		}
 		if !slices.Contains(order, at.Line) {
 			order = append(order, at.Line)
 		}
@@ -92,6 +95,13 @@ func (p picture) draw(name string) error {
 		}
 		out.Add(line, marks)
 		out.Legend.Add(title, line, marks)
+	}
+	// A single value makes an axis that begins below 0.
+	if p.LogX && out.X.Min <= 0 {
+		out.X.Min = out.X.Max / 10
+	}
+	if p.LogY && out.Y.Min <= 0 {
+		out.Y.Min = out.Y.Max / 10
 	}
 	return out.Save(18*vg.Centimeter, 11*vg.Centimeter, name)
 }
