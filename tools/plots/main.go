@@ -66,7 +66,7 @@ func (p picture) draw(name string) error {
 		out.Y.Min = 0
 	}
 	out.Add(plotter.NewGrid())
-	out.Legend.Top, out.Legend.Left = true, true
+	out.Legend.Top, out.Legend.Left, out.Legend.Padding = true, true, vg.Millimeter
 	if p.IsDistribution {
 		out.Legend.Top, out.Legend.Left = false, false
 	}
