@@ -36,8 +36,8 @@ func (p *Publisher) without(left []string, on standing, found *scan.Result) (dif
 		back[i].New, _ = on.base.Get(path)
 	}
 	tree, err := found.Tree.With(back)
-	if err != nil {
-		return diff.Tree{}, err
+	if err != nil { // What went away has something else in its place.
+		return diff.Tree{}, scan.ErrChanged
 	}
 	changes := diff.Compare(on.base, tree)
 	if len(changes) == 0 {

@@ -110,3 +110,32 @@ func TestPushLeavesNothingOut(t *testing.T) {
 		t.Fatalf("there is a commit: %+v", diff.Compare(diff.Tree{}, v.Tree))
 	}
 }
+
+func TestNothingGoesAwayWhileWhatMayReplaceItIsLeftOut(t *testing.T) {
+	p := newPlace(t)
+	p.write("old", "one")
+	p.write("quiet", "one")
+	p.mustPush()
+	o, stop := p.restless("new")
+	p.remove("old")
+	p.write("quiet", "two")
+	begin := time.Now()
+	p.run(o)
+	for {
+		_, got := p.head()
+		_, before := got["old"]
+		_, after := got["new"]
+		if !before && !after {
+			t.Fatalf("head holds %v: neither the old nor the new", got)
+		}
+		if got["quiet"] == "two" {
+			break
+		}
+		if time.Since(begin) > 20*time.Second {
+			t.Fatalf("head holds %v", got)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	stop()
+	p.await(map[string]string{"quiet": "two", "new": "the last"})
+}

@@ -68,12 +68,32 @@ func (p *Publisher) contents(ctx context.Context, changes []diff.Change, on stan
 	}
 	out.changes = sent
 	if len(out.left) > 0 {
+		out.left = withPredecessors(out.left, changes)
 		out.changes = slices.DeleteFunc(sent, func(c codec.Change) bool {
 			_, is := slices.BinarySearchFunc(out.left, c.Path, diff.ComparePaths)
 			return is
 		})
 	}
 	return out, nil
+}
+
+// withPredecessors returns, in order, what is left to a later commit: if that is a new file,
+// then also what goes away, since it may be what the file comes in the place of.
+func withPredecessors(left []string, changes []diff.Change) []string {
+	isNew := func(c diff.Change) bool {
+		_, is := slices.BinarySearchFunc(left, c.Path, diff.ComparePaths)
+		return is && c.Old.Kind == diff.None
+	}
+	if !slices.ContainsFunc(changes, isNew) {
+		return left
+	}
+	for _, c := range changes {
+		if c.Deleted() {
+			left = append(left, c.Path)
+		}
+	}
+	slices.SortFunc(left, diff.ComparePaths)
+	return left
 }
 
 // firsts returns, for each content that is to be sent, the place of the first change to it,

@@ -154,7 +154,7 @@ func (w *walk) file(in here, name string, known *record, st *unix.Stat_t) (recor
 	}
 	rec := record{name: name, stamp: f.stamp, racy: f.stamp.racy(start)}
 	w.hash.Sum(rec.hash[:0])
-	if c, _ := in.committed.Child(name); content != nil && !rec.racy && c.Entry.Hash != rec.hash {
+	if c, _ := in.committed.Child(name); content != nil && leased && !rec.racy && c.Entry.Hash != rec.hash {
 		w.fresh.keep(rec.hash, content)
 	}
 	return rec, nil

@@ -53,3 +53,16 @@ func TestANameThatIsGoneOrNewHasItsDirectoryLookedAt(t *testing.T) {
 		})
 	}
 }
+
+func TestAFileOfTwoNamesHasBothLookedAt(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "a", "old")
+	must(t, os.Link(filepath.Join(dir, "a"), filepath.Join(dir, "b")))
+	s := newScanner(t, dir, settled)
+	was := mustScan(t, s, diff.Tree{}, nil).Tree
+	write(t, dir, "a", "written through one of them")
+	now := mustScan(t, s, was, []string{}, "a")
+	if changes := diff.Compare(was, now.Tree); len(changes) != 2 {
+		t.Errorf("changes %+v, want both", changes)
+	}
+}

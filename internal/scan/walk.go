@@ -227,7 +227,8 @@ func (w *walk) through(in here, want *dirty) (bool, error) {
 }
 
 // again looks at one name in a directory that is known. It returns false if what stands
-// there, or does not, may concern other names: a file that is gone may have been renamed.
+// there, or does not, may concern other names: a file that is gone may have been renamed,
+// and one with several names may have another one here.
 func (w *walk) again(in here, name string, children *likely[diff.Child], files *likely[record]) (bool, error) {
 	i, known := slices.BinarySearchFunc(files.known, name, compareRecord)
 	child, listed := slices.BinarySearchFunc(children.known, name, compareChild)
@@ -237,7 +238,8 @@ func (w *walk) again(in here, name string, children *likely[diff.Child], files *
 		_, committed := in.committed.Child(name)
 		return !committed, nil
 	}
-	if err != nil || !known || !listed {
+	// What is written through one name of a file raises no event for its others.
+	if err != nil || !known || !listed || st.Nlink > 1 {
 		return false, nil
 	}
 	was := files.list()[i]

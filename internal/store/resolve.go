@@ -18,6 +18,8 @@ const (
 	// recordPage is how many records are read at a time: nearly all have less than 1 KiB, and
 	// none of ours has more than 300 KiB, since what is more lies in packs.
 	recordPage = 128
+	// mostChanges is how many changes of records are held in memory before they are applied.
+	mostChanges = 50_000
 )
 
 // Have is what somebody has of a tenant: a position, and the tree at it.
@@ -235,6 +237,7 @@ func (w *walk) records(ctx context.Context, from, to uint64) error {
 			return fmt.Errorf("generation %d: %w", next, errGap)
 		}
 		var following []*codec.Record
+		changes := 0
 		for _, raw := range page {
 			r, err := w.store.coder.DecodeRecord(raw)
 			if err != nil {
@@ -251,7 +254,13 @@ func (w *walk) records(ctx context.Context, from, to uint64) error {
 				if err := w.store.completeList(ctx, &r.List, w.revision); err != nil {
 					return fmt.Errorf("record of generation %d: %w", next, err)
 				}
-				following = append(following, r)
+				following, changes = append(following, r), changes+len(r.List.Changes)
+			}
+			if changes > mostChanges {
+				if err := w.steps(following); err != nil {
+					return err
+				}
+				following, changes = nil, 0
 			}
 			next++
 		}
