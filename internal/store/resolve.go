@@ -300,7 +300,11 @@ func (w *walk) leap(records []*codec.Record) bool {
 			clear(left)
 		}
 		for i := range r.List.Changes {
-			left[r.List.Changes[i].Path] = r.List.Changes[i].New
+			c := &r.List.Changes[i]
+			if c.New.Kind == diff.None && !stands(tree, left, c.Path) {
+				return false
+			}
+			left[c.Path] = c.New
 		}
 		at = r.Position()
 	}
@@ -319,6 +323,15 @@ func (w *walk) leap(records []*codec.Record) bool {
 	}
 	w.at, w.tree = at, tree
 	return true
+}
+
+// stands reports whether a path is in a tree once changes were made to it.
+func stands(tree diff.Tree, changed map[string]diff.Entry, path string) bool {
+	if now, ok := changed[path]; ok {
+		return now.Kind != diff.None
+	}
+	_, ok := tree.Get(path)
+	return ok
 }
 
 // step applies one record to where the walk is.
