@@ -176,10 +176,9 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 		return openAgain
 	}
 	a.take(feed)
-	if a.paused() {
-		if a.applier.target == nil {
-			return openAgain
-		}
+	if paused, err := a.paused(); err != nil {
+		return openAgain
+	} else if paused {
 		return never // told wakes us
 	}
 	wait, inSync := a.follow(ctx, feed.Err())
@@ -258,24 +257,25 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 	return never, true
 }
 
-// paused reports whether an operator wants nothing to be done, or that cannot be told.
-func (a *Agent) paused() bool {
+// paused reports whether an operator wants nothing to be done. It returns an error, noted
+// already, if that cannot be told: then nothing is done either.
+func (a *Agent) paused() (bool, error) {
 	holds, err := a.applier.target.Holds()
 	if err != nil {
 		a.diary.refused(err)
 		if errors.Is(err, install.ErrGone) {
 			a.closeTarget()
 		}
-		return true
+		return true, err
 	}
 	if !same(a.holds, holds) {
 		a.dirty.all, a.current = true, false
 	}
 	if a.holds = holds; holds.Pause == nil {
-		return false
+		return false, nil
 	}
 	a.diary.paused(*holds.Pause)
-	return true
+	return true, nil
 }
 
 // told reports whether an operator has said something else than before.
