@@ -297,6 +297,8 @@ func TestStandbyFoundsAsTheKilledLeaderWouldHave(t *testing.T) {
 			s.do(s.Etcd.Kill())
 			s.do(s.Etcd.Save(old))
 			s.do(s.Etcd.Start())
+			// The standby sees what is committed from now on; it comes back by itself, some time later.
+			lab.Logged(t, s.members[1].Log, within, "following etcd works again")
 			for range 4 {
 				s.edit()
 				s.arrives("before")
