@@ -10,6 +10,8 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"google.golang.org/grpc/credentials"
@@ -72,26 +74,47 @@ func (h *handshakes) Clone() credentials.TransportCredentials {
 	return &handshakes{TransportCredentials: h.TransportCredentials.Clone(), cfg: h.cfg, trouble: h.trouble}
 }
 
+// alertWithin is how long an alert is waited for that must have come before the end of the
+// connection did.
+const alertWithin = 100 * time.Millisecond
+
 // judged is a connection on which the server may yet refuse our certificate: in TLS 1.3 it
 // says so after the handshake (RFC 8446, section 4.4.2.4).
 type judged struct {
 	net.Conn
 	handshakes *handshakes
-	accepted   bool // something was read; for who reads
+	accepted   atomic.Bool // something was read
 }
 
 // Read implements net.Conn.
 func (j *judged) Read(b []byte) (int, error) {
 	n, err := j.Conn.Read(b)
 	switch {
-	case j.accepted:
+	case j.accepted.Load():
 	case n > 0:
-		j.accepted = true
+		j.accepted.Store(true)
 		_ = j.handshakes.trouble.note(nil) // It is over.
-	case errors.As(err, new(*net.OpError)):
+	case isAlert(err): // And no reset or end: those may follow an alert, and would hide it.
 		err = j.handshakes.trouble.note(explainTLS(j.handshakes.cfg, err))
 	}
 	return n, err
+}
+
+// Write implements net.Conn. A server that refused us has closed the connection, so that
+// writing may fail before anybody has read why; gRPC would not read then.
+func (j *judged) Write(b []byte) (int, error) {
+	n, err := j.Conn.Write(b)
+	if err != nil && !j.accepted.Load() {
+		_ = j.Conn.SetReadDeadline(time.Now().Add(alertWithin))
+		_, _ = j.Read(make([]byte, 1))
+	}
+	return n, err
+}
+
+// isAlert reports whether crypto/tls made err of an alert that the server sent.
+func isAlert(err error) bool {
+	var remote *net.OpError
+	return errors.As(err, &remote) && remote.Op == "remote error"
 }
 
 // trouble is why TLS was not agreed on last, nil if it was. clientv3 loses that: it tells
@@ -124,7 +147,6 @@ func explainTLS(cfg Config, err error) error {
 	var unknown x509.UnknownAuthorityError
 	var invalid x509.CertificateInvalidError
 	var name x509.HostnameError
-	var remote *net.OpError
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w; put it back, or correct the path in the configuration", err)
@@ -136,9 +158,9 @@ func explainTLS(cfg Config, err error) error {
 		return fmt.Errorf("%w; renew the certificate of the etcd server, or set the clock right", err)
 	case errors.As(err, &name):
 		return fmt.Errorf("%w; write endpoints with a name that the server's certificate has, or give the server one with this name", err)
-	case errors.As(err, &remote) && remote.Op == "remote error" && cfg.CertFile == "":
+	case isAlert(err) && cfg.CertFile == "":
 		return fmt.Errorf("%w; the etcd server asks for a certificate: name one as cert_file, and its key as key_file", err)
-	case errors.As(err, &remote) && remote.Op == "remote error": // what crypto/tls makes of an alert
+	case isAlert(err):
 		return fmt.Errorf("%w; the etcd server refuses our certificate: renew cert_file, %s, and key_file, by an authority that it trusts", err, cfg.CertFile)
 	}
 	return err

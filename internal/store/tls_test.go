@@ -1,8 +1,8 @@
 package store_test
 
 import (
-	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -135,20 +135,16 @@ func (s *secured) answers(c *store.Client) {
 // says waits until the client says all the words of why it does not reach etcd.
 func (s *secured) says(c *store.Client, words ...string) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
-	defer cancel()
-	var last error
-	for ctx.Err() == nil {
-		_, last = c.Tenant("prod").View(ctx)
-		missing := last == nil
+	_, err := lab.Eventually(time.Minute, func() error {
+		_, err := c.Tenant("prod").View(s.Context())
 		for _, w := range words {
-			missing = missing || !strings.Contains(last.Error(), w)
+			if err == nil || !strings.Contains(err.Error(), w) {
+				return fmt.Errorf("got %v, want %q", err, words)
+			}
 		}
-		if !missing {
-			return
-		}
-	}
-	s.Fatalf("got %v, want %q", last, words)
+		return nil
+	})
+	s.do(err)
 }
 
 func TestTLSFilesAreReadAtEachHandshake(t *testing.T) {
