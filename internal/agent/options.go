@@ -71,6 +71,10 @@ type Status struct {
 	State, Reason string
 	Generation    uint64 // of the target; 0 before the first apply
 	Head          uint64 // the newest generation that is known; 0 if none is
+	// Position is what the target is at; zero before the first apply.
+	Position diff.Position
+	// Drift is how many paths are not as they were published.
+	Drift int
 }
 
 // Applied is what an apply did.

@@ -306,9 +306,10 @@ func (a *Agent) tell() {
 	if a.options.Status == nil {
 		return
 	}
-	now := Status{State: a.diary.told.State, Reason: a.diary.told.Reason}
+	now := Status{State: a.diary.told.State, Reason: a.diary.told.Reason, Drift: a.diary.told.DriftTotal}
 	if a.applier.target != nil {
-		now.Generation = a.applier.target.State().Position.Generation
+		now.Position = a.applier.target.State().Position
+		now.Generation = now.Position.Generation
 	}
 	if a.view.Head != nil {
 		now.Head = a.view.Head.Position.Generation

@@ -1,10 +1,5 @@
 package codec
 
-import (
-	"encoding/json"
-	"fmt"
-)
-
 // maxCandidate bounds a candidate in bytes.
 const maxCandidate = 4 << 10
 
@@ -18,27 +13,12 @@ type Candidate struct {
 }
 
 // EncodeCandidate returns the stored bytes of c.
-func EncodeCandidate(c Candidate) ([]byte, error) {
-	b, err := json.Marshal(c)
-	if err != nil {
-		return nil, fmt.Errorf("encode candidate: %w", err)
-	}
-	if len(b) > maxCandidate {
-		return nil, fmt.Errorf("encode candidate: %d bytes are over %d", len(b), maxCandidate)
-	}
-	return b, nil
-}
+func EncodeCandidate(c Candidate) ([]byte, error) { return encodeJSON("candidate", c, maxCandidate) }
 
 // DecodeCandidate reads the stored bytes of a candidate. Fields that it does not know
 // are left out: a newer publisher may have more to say. It returns ErrDamaged if b is
 // none.
-func DecodeCandidate(b []byte) (Candidate, error) {
-	if len(b) > maxCandidate {
-		return Candidate{}, fmt.Errorf("%w: candidate of %d bytes", ErrDamaged, len(b))
-	}
-	var c Candidate
-	if err := json.Unmarshal(b, &c); err != nil {
-		return Candidate{}, fmt.Errorf("%w: candidate: %w", ErrDamaged, err)
-	}
-	return c, nil
+func DecodeCandidate(b []byte) (c Candidate, err error) {
+	err = decodeJSON("candidate", b, maxCandidate, &c)
+	return c, err
 }

@@ -28,6 +28,10 @@ type Head struct {
 	// Publisher is the name under which the commit was made, and Instance tells
 	// one directory on one machine from another of that name.
 	Publisher, Instance string
+	// Channels are in the order of their names; see On for a head without any.
+	Channels []Channel
+	// Ahead is the rollout that is under way, nil if there is none.
+	Ahead *Ahead
 }
 
 // KeyframeRef names a keyframe: the generation whose tree it holds, and the pack in
@@ -55,9 +59,14 @@ func EncodeHead(h Head) ([]byte, error) {
 		Keyframe:   keyframeToWire(h.Keyframe),
 		Publisher:  h.Publisher,
 		Instance:   h.Instance,
+		Channels:   channelsToWire(h.Channels),
+		Ahead:      aheadToWire(h.Ahead),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode head: %w", err)
+	}
+	if len(plain) > maxHead {
+		return nil, fmt.Errorf("encode head: %d bytes are over %d: every host receives it with every commit", len(plain), maxHead)
 	}
 	return envelope{kind: kindHead, stored: storedPlain, size: uint64(len(plain)), body: plain}.append(nil), nil
 }
@@ -83,6 +92,7 @@ func DecodeHead(b []byte) (Head, error) {
 	h.Founding = m.Founding
 	h.Keyframe = f.keyframe(m.Keyframe)
 	h.Publisher, h.Instance = f.name(m.Publisher), f.name(m.Instance)
+	h.Channels, h.Ahead = f.channels(m.Channels, m.Generation), f.ahead(m.Ahead, m.Generation)
 	f.check(m.Generation > 0, "generation 0")
 	f.check(m.Founding > 0 && m.Founding <= m.Generation, "founding beyond its generation")
 	f.check(h.Keyframe.Generation <= m.Generation, "keyframe beyond its generation")

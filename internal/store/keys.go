@@ -36,3 +36,14 @@ func (k keys) candidates() string { return k.base + "/ctl/election/" }
 func (k keys) candidate(lease int64) string { return fmt.Sprintf("%s%x", k.candidates(), lease) }
 
 func (k keys) fence() string { return k.base + "/ctl/fence" }
+
+// hosts is what the keys of all hosts' reports begin with.
+func (k keys) hosts() string { return k.base + "/hosts/" }
+
+func (k keys) host(id string) string { return k.hosts() + id }
+
+// alive is what the keys of all signs of life begin with, and those of one host with its id.
+func (k keys) alive() string { return k.base + "/alive/" }
+
+// life names a sign of life by its host and its process's instance.
+func (k keys) life(id, instance string) string { return k.alive() + id + "/" + instance }

@@ -38,6 +38,8 @@ type Head struct {
 	Keyframe      *KeyframeRef           `protobuf:"bytes,6,opt,name=keyframe,proto3" json:"keyframe,omitempty"`
 	Publisher     string                 `protobuf:"bytes,7,opt,name=publisher,proto3" json:"publisher,omitempty"`
 	Instance      string                 `protobuf:"bytes,8,opt,name=instance,proto3" json:"instance,omitempty"`
+	Channels      []*Channel             `protobuf:"bytes,9,rep,name=channels,proto3" json:"channels,omitempty"` // in the order of their names; without any, "main" is at the generation
+	Ahead         *Ahead                 `protobuf:"bytes,10,opt,name=ahead,proto3" json:"ahead,omitempty"`      // absent unless a rollout is under way
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,6 +130,203 @@ func (x *Head) GetInstance() string {
 	return ""
 }
 
+func (x *Head) GetChannels() []*Channel {
+	if x != nil {
+		return x.Channels
+	}
+	return nil
+}
+
+func (x *Head) GetAhead() *Ahead {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+// Channel points to the generation that the agents of that name follow.
+type Channel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Commit        []byte                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Channel) Reset() {
+	*x = Channel{}
+	mi := &file_wire_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Channel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Channel) ProtoMessage() {}
+
+func (x *Channel) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Channel.ProtoReflect.Descriptor instead.
+func (*Channel) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Channel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Channel) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Channel) GetCommit() []byte {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+// Ahead lets some hosts of a channel follow another generation than the channel.
+type Ahead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`
+	Generation    uint64                 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	Commit        []byte                 `protobuf:"bytes,3,opt,name=commit,proto3" json:"commit,omitempty"` // 32 bytes
+	Hosts         []*Selector            `protobuf:"bytes,4,rep,name=hosts,proto3" json:"hosts,omitempty"`   // a host is ahead if any of them has it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Ahead) Reset() {
+	*x = Ahead{}
+	mi := &file_wire_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ahead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ahead) ProtoMessage() {}
+
+func (x *Ahead) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Ahead.ProtoReflect.Descriptor instead.
+func (*Ahead) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Ahead) GetChannel() string {
+	if x != nil {
+		return x.Channel
+	}
+	return ""
+}
+
+func (x *Ahead) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Ahead) GetCommit() []byte {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *Ahead) GetHosts() []*Selector {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+// Selector has a share of the hosts with a label.
+type Selector struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Label         string                 `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`      // "key=value"; empty: all hosts
+	Percent       uint32                 `protobuf:"varint,2,opt,name=percent,proto3" json:"percent,omitempty"` // of them, by a stable hash of their ids
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Selector) Reset() {
+	*x = Selector{}
+	mi := &file_wire_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Selector) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Selector) ProtoMessage() {}
+
+func (x *Selector) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Selector.ProtoReflect.Descriptor instead.
+func (*Selector) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Selector) GetLabel() string {
+	if x != nil {
+		return x.Label
+	}
+	return ""
+}
+
+func (x *Selector) GetPercent() uint32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
 // KeyframeRef names a keyframe by its generation and the pack that holds it.
 type KeyframeRef struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -139,7 +338,7 @@ type KeyframeRef struct {
 
 func (x *KeyframeRef) Reset() {
 	*x = KeyframeRef{}
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -151,7 +350,7 @@ func (x *KeyframeRef) String() string {
 func (*KeyframeRef) ProtoMessage() {}
 
 func (x *KeyframeRef) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[1]
+	mi := &file_wire_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -164,7 +363,7 @@ func (x *KeyframeRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyframeRef.ProtoReflect.Descriptor instead.
 func (*KeyframeRef) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{1}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *KeyframeRef) GetGeneration() uint64 {
@@ -192,7 +391,7 @@ type PackRef struct {
 
 func (x *PackRef) Reset() {
 	*x = PackRef{}
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -204,7 +403,7 @@ func (x *PackRef) String() string {
 func (*PackRef) ProtoMessage() {}
 
 func (x *PackRef) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[2]
+	mi := &file_wire_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -217,7 +416,7 @@ func (x *PackRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackRef.ProtoReflect.Descriptor instead.
 func (*PackRef) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PackRef) GetHash() []byte {
@@ -254,7 +453,7 @@ type Record struct {
 
 func (x *Record) Reset() {
 	*x = Record{}
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -266,7 +465,7 @@ func (x *Record) String() string {
 func (*Record) ProtoMessage() {}
 
 func (x *Record) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[3]
+	mi := &file_wire_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -279,7 +478,7 @@ func (x *Record) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Record.ProtoReflect.Descriptor instead.
 func (*Record) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Record) GetTenant() []byte {
@@ -373,7 +572,7 @@ type Keyframe struct {
 
 func (x *Keyframe) Reset() {
 	*x = Keyframe{}
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -385,7 +584,7 @@ func (x *Keyframe) String() string {
 func (*Keyframe) ProtoMessage() {}
 
 func (x *Keyframe) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[4]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -398,7 +597,7 @@ func (x *Keyframe) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Keyframe.ProtoReflect.Descriptor instead.
 func (*Keyframe) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Keyframe) GetTenant() []byte {
@@ -449,7 +648,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -461,7 +660,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[5]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -474,7 +673,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *List) GetChanges() []*Change {
@@ -508,7 +707,7 @@ type Part struct {
 
 func (x *Part) Reset() {
 	*x = Part{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +719,7 @@ func (x *Part) String() string {
 func (*Part) ProtoMessage() {}
 
 func (x *Part) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +732,7 @@ func (x *Part) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Part.ProtoReflect.Descriptor instead.
 func (*Part) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Part) GetChanges() []*Change {
@@ -558,7 +757,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -570,7 +769,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -583,7 +782,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Change) GetPath() []byte {
@@ -642,7 +841,7 @@ type Content struct {
 
 func (x *Content) Reset() {
 	*x = Content{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -654,7 +853,7 @@ func (x *Content) String() string {
 func (*Content) ProtoMessage() {}
 
 func (x *Content) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -667,7 +866,7 @@ func (x *Content) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Content.ProtoReflect.Descriptor instead.
 func (*Content) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Content) GetWhole() []byte {
@@ -711,7 +910,7 @@ type Patch struct {
 
 func (x *Patch) Reset() {
 	*x = Patch{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +922,7 @@ func (x *Patch) String() string {
 func (*Patch) ProtoMessage() {}
 
 func (x *Patch) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +935,7 @@ func (x *Patch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Patch.ProtoReflect.Descriptor instead.
 func (*Patch) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Patch) GetBase() []byte {
@@ -765,7 +964,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0econfsyncd.wire\"\x83\x02\n" +
+	"wire.proto\x12\x0econfsyncd.wire\"\xdf\x02\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\fR\x06tenant\x12\x1e\n" +
 	"\n" +
@@ -776,8 +975,26 @@ const file_wire_proto_rawDesc = "" +
 	"\bfounding\x18\x05 \x01(\x04R\bfounding\x127\n" +
 	"\bkeyframe\x18\x06 \x01(\v2\x1b.confsyncd.wire.KeyframeRefR\bkeyframe\x12\x1c\n" +
 	"\tpublisher\x18\a \x01(\tR\tpublisher\x12\x1a\n" +
-	"\binstance\x18\b \x01(\tR\binstanceJ\x04\b\t\x10\n" +
-	"\"Z\n" +
+	"\binstance\x18\b \x01(\tR\binstance\x123\n" +
+	"\bchannels\x18\t \x03(\v2\x17.confsyncd.wire.ChannelR\bchannels\x12+\n" +
+	"\x05ahead\x18\n" +
+	" \x01(\v2\x15.confsyncd.wire.AheadR\x05ahead\"U\n" +
+	"\aChannel\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\fR\x06commit\"\x89\x01\n" +
+	"\x05Ahead\x12\x18\n" +
+	"\achannel\x18\x01 \x01(\tR\achannel\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\x12\x16\n" +
+	"\x06commit\x18\x03 \x01(\fR\x06commit\x12.\n" +
+	"\x05hosts\x18\x04 \x03(\v2\x18.confsyncd.wire.SelectorR\x05hosts\":\n" +
+	"\bSelector\x12\x14\n" +
+	"\x05label\x18\x01 \x01(\tR\x05label\x12\x18\n" +
+	"\apercent\x18\x02 \x01(\rR\apercent\"Z\n" +
 	"\vKeyframeRef\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
@@ -844,36 +1061,42 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_wire_proto_goTypes = []any{
 	(*Head)(nil),        // 0: confsyncd.wire.Head
-	(*KeyframeRef)(nil), // 1: confsyncd.wire.KeyframeRef
-	(*PackRef)(nil),     // 2: confsyncd.wire.PackRef
-	(*Record)(nil),      // 3: confsyncd.wire.Record
-	(*Keyframe)(nil),    // 4: confsyncd.wire.Keyframe
-	(*List)(nil),        // 5: confsyncd.wire.List
-	(*Part)(nil),        // 6: confsyncd.wire.Part
-	(*Change)(nil),      // 7: confsyncd.wire.Change
-	(*Content)(nil),     // 8: confsyncd.wire.Content
-	(*Patch)(nil),       // 9: confsyncd.wire.Patch
+	(*Channel)(nil),     // 1: confsyncd.wire.Channel
+	(*Ahead)(nil),       // 2: confsyncd.wire.Ahead
+	(*Selector)(nil),    // 3: confsyncd.wire.Selector
+	(*KeyframeRef)(nil), // 4: confsyncd.wire.KeyframeRef
+	(*PackRef)(nil),     // 5: confsyncd.wire.PackRef
+	(*Record)(nil),      // 6: confsyncd.wire.Record
+	(*Keyframe)(nil),    // 7: confsyncd.wire.Keyframe
+	(*List)(nil),        // 8: confsyncd.wire.List
+	(*Part)(nil),        // 9: confsyncd.wire.Part
+	(*Change)(nil),      // 10: confsyncd.wire.Change
+	(*Content)(nil),     // 11: confsyncd.wire.Content
+	(*Patch)(nil),       // 12: confsyncd.wire.Patch
 }
 var file_wire_proto_depIdxs = []int32{
-	1,  // 0: confsyncd.wire.Head.keyframe:type_name -> confsyncd.wire.KeyframeRef
-	2,  // 1: confsyncd.wire.KeyframeRef.pack:type_name -> confsyncd.wire.PackRef
-	1,  // 2: confsyncd.wire.Record.keyframe:type_name -> confsyncd.wire.KeyframeRef
-	5,  // 3: confsyncd.wire.Record.list:type_name -> confsyncd.wire.List
-	5,  // 4: confsyncd.wire.Keyframe.list:type_name -> confsyncd.wire.List
-	7,  // 5: confsyncd.wire.List.changes:type_name -> confsyncd.wire.Change
-	2,  // 6: confsyncd.wire.List.parts:type_name -> confsyncd.wire.PackRef
-	2,  // 7: confsyncd.wire.List.packs:type_name -> confsyncd.wire.PackRef
-	7,  // 8: confsyncd.wire.Part.changes:type_name -> confsyncd.wire.Change
-	8,  // 9: confsyncd.wire.Change.content:type_name -> confsyncd.wire.Content
-	9,  // 10: confsyncd.wire.Content.patch:type_name -> confsyncd.wire.Patch
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	4,  // 0: confsyncd.wire.Head.keyframe:type_name -> confsyncd.wire.KeyframeRef
+	1,  // 1: confsyncd.wire.Head.channels:type_name -> confsyncd.wire.Channel
+	2,  // 2: confsyncd.wire.Head.ahead:type_name -> confsyncd.wire.Ahead
+	3,  // 3: confsyncd.wire.Ahead.hosts:type_name -> confsyncd.wire.Selector
+	5,  // 4: confsyncd.wire.KeyframeRef.pack:type_name -> confsyncd.wire.PackRef
+	4,  // 5: confsyncd.wire.Record.keyframe:type_name -> confsyncd.wire.KeyframeRef
+	8,  // 6: confsyncd.wire.Record.list:type_name -> confsyncd.wire.List
+	8,  // 7: confsyncd.wire.Keyframe.list:type_name -> confsyncd.wire.List
+	10, // 8: confsyncd.wire.List.changes:type_name -> confsyncd.wire.Change
+	5,  // 9: confsyncd.wire.List.parts:type_name -> confsyncd.wire.PackRef
+	5,  // 10: confsyncd.wire.List.packs:type_name -> confsyncd.wire.PackRef
+	10, // 11: confsyncd.wire.Part.changes:type_name -> confsyncd.wire.Change
+	11, // 12: confsyncd.wire.Change.content:type_name -> confsyncd.wire.Content
+	12, // 13: confsyncd.wire.Content.patch:type_name -> confsyncd.wire.Patch
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -887,7 +1110,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
