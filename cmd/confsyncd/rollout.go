@@ -56,15 +56,6 @@ func rollingOut(s config.Source, on *connection, leads func() bool) func(context
 	return rollout.New(rollout.Options{
 		Tenant: s.Tenant, Store: tenant, Plan: p, By: s.Publisher, Leads: leads, Log: on.log,
 		Hosts: func(ctx context.Context) ([]rollout.Host, error) { return rolloutHosts(ctx, tenant) },
-		Rollback: func(ctx context.Context, generation uint64, parent uint64, message string) (uint64, error) {
-			commit, err := publisher.Rollback(ctx, publisher.RollbackOptions{
-				Store: tenant, Tenant: s.Tenant, Name: s.Publisher, Generation: generation, Parent: &parent, Message: message, Allow: publisher.Allow{Delete: true},
-			})
-			if err != nil || commit == nil {
-				return 0, err
-			}
-			return commit.Position.Generation, nil
-		},
 	}).Run
 }
 

@@ -184,7 +184,7 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(View) (code
 	if string(raw) == string(view.Head.raw) {
 		return view.Head, nil
 	}
-	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence)
+	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence.unmoved())
 	if err != nil {
 		return nil, err
 	}
