@@ -42,7 +42,8 @@ const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
-// already, which one that stands by waits for instead, and an error if its memory in state_dir cannot be used.
+// already, and does not end within ten seconds, as a push does; one that stands by waits for
+// its end, however long that takes. It returns an error if its memory in state_dir cannot be used.
 func (p *Publisher) Run(ctx context.Context) error {
 	memory, err := p.awaitLock(ctx)
 	if err != nil {
