@@ -43,22 +43,25 @@ type intervals struct {
 
 // Agent keeps one target equal to its tenant. It is for one call of Run.
 type Agent struct {
-	options Options
-	diary   *diary
-	applier applier
-	view    store.View
-	seen    bool        // view was filled
-	missing *store.Head // under which something was missing
-	pace    store.Backoff
-	current bool // the target was brought to the view's head
-	holds   install.Holds
-	watch   *watch
-	dirty   dirty
-	drifts  *drifts
-	every   intervals
-	resting int           // beats until the agent has rested; 0 if it has
-	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
-	opened  chan struct{} // capacity 1; filled when the target is opened: then the watch begins
+	options  Options
+	diary    *diary
+	applier  applier
+	view     store.View
+	seen     bool      // view was filled
+	behind   time.Time // since when there is a head that the target is not at; zero if there is none
+	failures uint64
+	begun    uint64      // how often the feed has begun
+	missing  *store.Head // under which something was missing
+	pace     store.Backoff
+	current  bool // the target was brought to the view's head
+	holds    install.Holds
+	watch    *watch
+	dirty    dirty
+	drifts   *drifts
+	every    intervals
+	resting  int           // beats until the agent has rested; 0 if it has
+	verify   chan struct{} // capacity 1; holds a token while a full look at the target is asked for
+	opened   chan struct{} // capacity 1; filled when the target is opened: then the watch begins
 }
 
 // New returns an agent. It touches neither the target nor etcd.
@@ -175,7 +178,9 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 		a.diary.unopened(err)
 		return openAgain
 	}
-	a.take(feed)
+	if a.take(feed) {
+		a.tell() // An apply may take long.
+	}
 	if paused, err := a.paused(); err != nil {
 		return openAgain
 	} else if paused {
@@ -205,16 +210,19 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// take takes what is newest in etcd.
-func (a *Agent) take(feed *store.Feed) {
+// take takes what is newest in etcd, and reports whether the target may have to follow it.
+func (a *Agent) take(feed *store.Feed) bool {
+	a.begun = feed.Begun()
 	view, ok := feed.Take()
 	if !ok || a.seen && !view.Supersedes(a.view) {
-		return
+		return false
 	}
-	if !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) {
+	other := !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head)
+	if other {
 		a.current = false
 	}
 	a.view, a.seen = view, true
+	return other
 }
 
 // follow brings the target to the head that was seen last; away is why etcd cannot be
@@ -314,6 +322,14 @@ func (a *Agent) tell() {
 	if a.view.Head != nil {
 		now.Head = a.view.Head.Position.Generation
 	}
+	switch {
+	case now.Head <= now.Generation:
+		a.behind = time.Time{}
+	case a.behind.IsZero():
+		a.behind = time.Now()
+	}
+	now.Behind, now.Failures = a.behind, a.failures
+	now.Watch, now.Begun = a.watch.Health(), a.begun
 	a.options.Status(now)
 }
 
@@ -340,6 +356,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 		a.reread(ctx)
 		return damagedAgain
 	}
+	a.failures++
 	a.diary.failing(err)
 	return a.pace.Next()
 }
