@@ -43,25 +43,25 @@ type intervals struct {
 
 // Agent keeps one target equal to its tenant. It is for one call of Run.
 type Agent struct {
-	options  Options
-	diary    *diary
-	applier  applier
-	view     store.View
-	seen     bool      // view was filled
-	behind   time.Time // since when there is a head that the target is not at; zero if there is none
-	failures uint64
-	begun    uint64      // how often the feed has begun
-	missing  *store.Head // under which something was missing
-	pace     store.Backoff
-	current  bool // the target was brought to the view's head
-	holds    install.Holds
-	watch    *watch
-	dirty    dirty
-	drifts   *drifts
-	every    intervals
-	resting  int           // beats until the agent has rested; 0 if it has
-	verify   chan struct{} // capacity 1; holds a token while a full look at the target is asked for
-	opened   chan struct{} // capacity 1; filled when the target is opened: then the watch begins
+	options Options
+	diary   *diary
+	applier applier
+	view    store.View
+	seen    bool        // view was filled
+	behind  time.Time   // since when there is something to follow that the target is not at; zero if there is nothing
+	retries uint64      // attempts that failed and are made again
+	begun   uint64      // how often the feed has begun
+	missing *store.Head // under which something was missing
+	pace    store.Backoff
+	current bool // the target was brought to what it follows under the view's head
+	holds   install.Holds
+	watch   *watch
+	dirty   dirty
+	drifts  *drifts
+	every   intervals
+	resting int           // beats until the agent has rested; 0 if it has
+	verify  chan struct{} // capacity 1; holds a token while a full look at the target is asked for
+	opened  chan struct{} // capacity 1; filled when the target is opened: then the watch begins
 }
 
 // New returns an agent. It touches neither the target nor etcd.
@@ -217,7 +217,9 @@ func (a *Agent) take(feed *store.Feed) bool {
 	if !ok || a.seen && !view.Supersedes(a.view) {
 		return false
 	}
-	other := !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head)
+	// A head that moves on, or that has another keyframe, changes nothing where it leaves the
+	// channel.
+	other := !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) && !a.options.sameAim(view.Head, a.view.Head)
 	if other {
 		a.current = false
 	}
@@ -320,7 +322,8 @@ func (a *Agent) tell() {
 		now.Generation = now.Position.Generation
 	}
 	if a.view.Head != nil {
-		now.Head = a.view.Head.Position.Generation
+		to, _ := a.options.follow(a.view.Head)
+		now.Head = to.Generation
 	}
 	switch {
 	case now.Head <= now.Generation:
@@ -328,7 +331,7 @@ func (a *Agent) tell() {
 	case a.behind.IsZero():
 		a.behind = time.Now()
 	}
-	now.Behind, now.Failures = a.behind, a.failures
+	now.Behind, now.Failures = a.behind, a.retries
 	now.Watch, now.Begun = a.watch.Health(), a.begun
 	a.options.Status(now)
 }
@@ -339,7 +342,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 	switch {
 	case ctx.Err() != nil:
 		return never
-	case errors.Is(err, ErrNothing):
+	case errors.Is(err, ErrNothing), errors.Is(err, ErrChannel):
 		a.diary.waiting(err)
 		return never
 	case errors.Is(err, ErrRefused):
@@ -356,7 +359,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 		a.reread(ctx)
 		return damagedAgain
 	}
-	a.failures++
+	a.retries++
 	a.diary.failing(err)
 	return a.pace.Next()
 }

@@ -75,7 +75,7 @@ func TestTextSays(t *testing.T) {
 		t.Errorf("no lag of an hour in\n%s", text)
 	}
 	for _, name := range []string{"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "go_goroutines"} {
-		if !regexp.MustCompile(`(?m)^` + name + ` [1-9.]`).MatchString(text) && name != "process_cpu_seconds_total" {
+		if !regexp.MustCompile(`(?m)^`+name+` [1-9.]`).MatchString(text) && name != "process_cpu_seconds_total" {
 			t.Errorf("%s is 0", name)
 		}
 	}
