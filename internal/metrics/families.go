@@ -24,8 +24,10 @@ func daemonFamilies() []family {
 		{"confsyncd_build_info", gauge, "Always 1; the label is the program's version.", func(s snapshot, p *page) {
 			p.add(1, label{"version", s.version})
 		}},
-		{"confsyncd_config_refused", gauge, "1 if the configuration was read again and has faults: the one before is in use.",
-			one(func(s snapshot) float64 { return bit(s.daemon.Refused) })},
+		{
+			"confsyncd_config_refused", gauge, "1 if the configuration was read again and has faults: the one before is in use.",
+			one(func(s snapshot) float64 { return bit(s.daemon.Refused) }),
+		},
 		{"confsyncd_etcd_calls_total", counter, "Calls to etcd.", one(func(s snapshot) float64 { return float64(s.daemon.Calls) })},
 		{"confsyncd_etcd_failed_calls_total", counter, "Calls that did not reach etcd, and are made again.", one(func(s snapshot) float64 { return float64(s.daemon.Failed) })},
 		{"confsyncd_etcd_failing_seconds", gauge, "For how long no call has reached etcd; 0 if the last one did.", one(func(s snapshot) float64 { return s.daemon.Failing.Seconds() })},
@@ -37,8 +39,10 @@ func daemonFamilies() []family {
 		{"confsyncd_watched_directories", gauge, "Directories that inotify watches.", each(func(w Watch) float64 { return float64(w.Directories) })},
 		{"confsyncd_watch_overflows_total", counter, "How often events were lost, so that everything was looked at.", each(func(w Watch) float64 { return float64(w.Overflows) })},
 		{"confsyncd_watch_polling", gauge, "1 if something is polled, since no event would tell of it.", each(func(w Watch) float64 { return bit(w.Polled) })},
-		{"confsyncd_etcd_watches_begun_total", counter, "How often the head was read and watched from there: once, and after each loss of the connection.",
-			each(func(w Watch) float64 { return float64(w.Begun) })},
+		{
+			"confsyncd_etcd_watches_begun_total", counter, "How often the head was read and watched from there: once, and after each loss of the connection.",
+			each(func(w Watch) float64 { return float64(w.Begun) }),
+		},
 	}
 }
 

@@ -137,6 +137,8 @@ func (s *Server) serve(ctx context.Context, where Listening) error {
 	if err := server.Shutdown(last); err != nil {
 		_ = server.Close() // What does not end in time has nobody who waits for it.
 	}
-	<-ended
+	if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
 	return nil
 }
