@@ -113,6 +113,7 @@ type daemon struct {
 	live     bool             // it was, once
 	asked    bool             // all files are to be read again once it is known what they hold
 	littered bool             // a large commit has left much behind in memory
+	failures uint64           // of steps
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -184,7 +185,10 @@ func (d *daemon) tell() {
 	if d.options.Status == nil {
 		return
 	}
-	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	now := Status{
+		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures,
+		Watch: d.watcher.Health(), Begun: d.feed.Begun(),
+	}
 	if d.view.Head != nil {
 		now.Generation = d.view.Head.Position.Generation
 	}
@@ -321,6 +325,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 			return 0
 		}
 	}
+	d.failures++
 	d.troubles.Failed(err)
 	d.diary.state("waiting", err.Error())
 	return d.lookAgain(ctx)
@@ -350,6 +355,7 @@ func (d *daemon) changed(err error) time.Duration {
 	d.note(watcher.Dirty{Dirs: []string{diff.Parent(d.reading)}})
 	d.changing++
 	if d.changing > changedOften {
+		d.failures++
 		d.troubles.Failed(err)
 		return d.retrying.Next()
 	}
