@@ -72,6 +72,7 @@ func (s *Source) keys() []key {
 		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
 		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
 		{"channels", list(&s.Channels, channelName)},
+		{"rollout", maybe(&s.Rollout, DefaultRollout)},
 	}
 }
 
