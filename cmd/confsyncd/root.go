@@ -86,6 +86,7 @@ on each host applies it, whole or not at all.`,
 	root.AddCommand(a.pauseCommand(), a.resumeCommand(), a.forgetCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
 		a.completionCommand())
+	root.AddCommand(a.rollbackCommand())
 	a.addDev(root)
 	a.addManual(root)
 	a.complete(root)

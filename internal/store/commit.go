@@ -44,6 +44,7 @@ type Draft struct {
 	batch      []codec.Pack // not sent yet
 	batchBytes int
 	staged     map[diff.Hash]bool
+	reused     []clientv3.Cmp // that no pack went away since Reuse looked for them
 
 	mu  sync.Mutex     // guards what follows
 	put []clientv3.Cmp // for each Txn of packs, that what it put is still there
@@ -98,13 +99,14 @@ func (d *Draft) flush() {
 }
 
 // stillThere returns the comparisons that fail if etcd was taken back to before the
-// draft's packs were put: it may have the same head then. The group has ended.
+// draft's packs were put (it may have the same head then), or if any pack was removed since
+// those that it reuses were looked for. The group has ended.
 //
 // RACE: packs that were put before the last txnChecks MiB are not asked for. An etcd that
 // is taken back while more than that is staged, to the very head, is left with a
 // commit that lacks packs: agents keep their files and say what is missing.
 func (d *Draft) stillThere() []clientv3.Cmp {
-	return d.put[max(0, len(d.put)-txnChecks):]
+	return slices.Concat(d.reused, d.put[max(0, len(d.put)-txnChecks):])
 }
 
 // putPacks puts packs until it is done or etcd refuses, and returns the revision. Packs
