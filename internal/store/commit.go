@@ -40,6 +40,8 @@ type Draft struct {
 	ctx   context.Context // of the group
 	pace  *pace
 	stop  context.CancelFunc
+	// channels go to the commit; a founding takes all that there are besides.
+	channels []string
 
 	batch      []codec.Pack // not sent yet
 	batchBytes int
@@ -53,7 +55,7 @@ type Draft struct {
 // NewDraft begins a commit on top of base, which is nil if there is no head. Commit
 // or Discard must be called to end what Stage starts.
 func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
-	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace()}
+	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace(), channels: []string{codec.MainChannel}}
 	ctx, d.stop = context.WithCancel(ctx)
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	d.group.SetLimit(txnsInFlight)
@@ -182,11 +184,11 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return d.store.commit(ctx, d.base, record, data, batch, d.stillThere())
+	return d.store.commit(ctx, d.base, record, d.channels, data, batch, d.stillThere())
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, channels []string, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
 	var pace Backoff
 	until := time.Now().Add(s.client.patience)
 	// What was sent without an answer may still be on its way, whatever is read back: as
@@ -199,7 +201,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		}
 	}()
 	for {
-		head, err := s.nextHead(base, record)
+		head, err := s.nextHead(base, record, channels)
 		if err != nil {
 			return nil, err
 		}
@@ -255,15 +257,16 @@ func generationOf(h *Head) uint64 {
 	return h.Position.Generation
 }
 
-// nextHead returns the head that a record makes on top of base. Its modRevision is that
-// of the commit, once it was sent.
-func (s *Store) nextHead(base *Head, r *codec.Record) (*Head, error) {
+// nextHead returns the head that a record makes on top of base, with the given channels
+// at it. Its modRevision is that of the commit, once it was sent.
+func (s *Store) nextHead(base *Head, r *codec.Record, channels []string) (*Head, error) {
 	next := codec.Head{Position: r.Position(), Digest: r.Digest, Publisher: r.Publisher, Instance: r.Instance}
 	if r.Founding {
 		next.Founding = r.Generation
 	} else {
 		next.Founding, next.Keyframe = base.Founding, base.Keyframe
 	}
+	next = led(next, base, channels)
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err

@@ -352,7 +352,7 @@ func TestCommitWithMorePacksThanATxnHasOperations(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	f := newFixture(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	feed := store.NewFeed()
 	done := make(chan error)
 	go func() { done <- f.store.Follow(ctx, feed) }()
