@@ -37,7 +37,8 @@ type RollbackOptions struct {
 
 // Rollback makes a new generation with the tree of an older one, and returns nil if the head
 // has that tree already; after a dry run, what would be committed, without position.
-// Contents that lie in packs stay where they are. The commit has an instance of its own, so
+// Contents that lie in packs stay where they are. All channels that are at that generation
+// or beyond come to the new one. The commit has an instance of its own, so
 // that a publisher of the tenant knows that its directory was not what was published.
 //
 // If another commit comes in between it begins anew, on top of that; with Parent it returns
@@ -120,6 +121,7 @@ func (o *rollback) once(ctx context.Context, view store.View) (*Commit, error) {
 		return &Commit{Changes: changes}, nil
 	}
 	draft := o.Store.NewDraft(ctx, now.Head)
+	draft.Channels(o.channels(now.Head)...)
 	sent, err := newComeback(now, then, draft).contents(ctx, changes)
 	if err != nil {
 		draft.Discard()
@@ -157,6 +159,18 @@ func (o *rollback) guard(now, then diff.Tree, changes []diff.Change) error {
 	}
 	return refuse("if that is meant, roll back with --allow delete", "%d of %d files would be deleted, more than max_delete = %.0f%%",
 		gone, had, 100*o.MaxDelete)
+}
+
+// channels returns those that have what is rolled back: all that are at the generation, or
+// beyond it.
+func (o *rollback) channels(head *store.Head) []string {
+	names := []string{} // Not nil: that would be the main one.
+	for _, c := range head.AllChannels() {
+		if c.Generation >= o.Generation {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 func (o *rollback) record(head *store.Head, tree diff.Tree, sent []codec.Change) *codec.Record {
