@@ -27,6 +27,7 @@ type Config struct {
 	StateDir string // absolute; empty only if Default knows none
 	Etcd     Etcd
 	Log      Log
+	HTTP     HTTP
 	Sources  []Source
 	Targets  []Target
 
@@ -50,6 +51,13 @@ type Etcd struct {
 type Log struct {
 	Level  string // "trace", "debug", "info", "warn" or "error"
 	Format string // "auto", "text" or "json"
+}
+
+// HTTP says where daemons answer for monitoring.
+type HTTP struct {
+	Publisher string // host and port of "publish"; empty: it does not answer
+	Agent     string // of "agent"
+	Pprof     bool   // profiles are given, too
 }
 
 // Source is one directory that is published.
@@ -207,6 +215,7 @@ func parse(data []byte) (*Config, Faults) {
 // value is still reported at the line that its key has in the file.
 func (c *Config) Check() Faults {
 	c.StateDir = cleanDir(c.StateDir)
+	c.HTTP.normalise()
 	for i := range c.Sources {
 		c.Sources[i].normalise()
 	}
@@ -230,6 +239,8 @@ func (t *Target) Check() Faults {
 	t.normalise()
 	return check(t)
 }
+
+func (h *HTTP) normalise() { h.Publisher, h.Agent = withHost(h.Publisher), withHost(h.Agent) }
 
 func (s *Source) normalise() { s.Dir = cleanDir(s.Dir) }
 

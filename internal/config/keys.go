@@ -22,6 +22,7 @@ func (c *Config) keys() []key {
 		{"state_dir", text(&c.StateDir, optional(directory))},
 		{"etcd", table(&c.Etcd)},
 		{"log", table(&c.Log)},
+		{"http", table(&c.HTTP)},
 		{"source", tables(&c.Sources, DefaultSource)},
 		{"target", tables(&c.Targets, DefaultTarget)},
 	}
@@ -43,6 +44,14 @@ func (l *Log) keys() []key {
 	return []key{
 		{"level", text(&l.Level, oneOf("trace", "debug", "info", "warn", "error"))},
 		{"format", text(&l.Format, oneOf("auto", "text", "json"))},
+	}
+}
+
+func (h *HTTP) keys() []key {
+	return []key{
+		{"publisher", text(&h.Publisher, optional(listenAddress))},
+		{"agent", text(&h.Agent, optional(listenAddress))},
+		{"pprof", boolean(&h.Pprof)},
 	}
 }
 

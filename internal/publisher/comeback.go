@@ -70,7 +70,7 @@ func (c *comeback) contents(ctx context.Context, changes []diff.Change) ([]codec
 	for ref := range c.reused {
 		packs = append(packs, ref)
 	}
-	return sent, c.draft.Reuse(ctx, packs)
+	return sent, c.draft.ReusePacks(ctx, packs)
 }
 
 // hashes returns the contents of a tree.

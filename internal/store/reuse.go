@@ -28,15 +28,13 @@ func (v *Version) Where(ctx context.Context, e diff.Entry) (codec.Content, error
 	return p.Content, nil
 }
 
-// Reuse lets the draft's record name packs that are in etcd already and that the draft does
-// not put: they are looked for, and Commit returns ErrLostRace if any pack was removed
-// after that. It is called once. The error wraps ErrGone if a pack is not there.
-func (d *Draft) Reuse(ctx context.Context, packs []codec.PackRef) error {
+// ReusePacks is Reuse for packs alone, and looks for them. The error wraps ErrGone if one is
+// not there.
+func (d *Draft) ReusePacks(ctx context.Context, packs []codec.PackRef) error {
 	if len(packs) == 0 {
 		return nil
 	}
-	fence, err := d.store.readFence(ctx)
-	if err != nil {
+	if err := d.Reuse(ctx); err != nil {
 		return err
 	}
 	for some := range slices.Chunk(packs, reuseLooks) {
@@ -44,7 +42,6 @@ func (d *Draft) Reuse(ctx context.Context, packs []codec.PackRef) error {
 			return err
 		}
 	}
-	d.reused = []clientv3.Cmp{fence}
 	return nil
 }
 

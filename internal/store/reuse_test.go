@@ -39,7 +39,7 @@ func TestDraftReusesPacks(t *testing.T) {
 	t.Run("that are there", func(t *testing.T) {
 		d := newDamagedEtcd(t)
 		draft, record, lies := d.again()
-		if err := draft.Reuse(t.Context(), lies.Packs); err != nil {
+		if err := draft.ReusePacks(t.Context(), lies.Packs); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := draft.Commit(t.Context(), record); err != nil {
@@ -58,14 +58,14 @@ func TestDraftReusesPacks(t *testing.T) {
 		draft, _, lies := d.again()
 		defer draft.Discard()
 		d.remove(packsKey, clientv3.WithPrefix())
-		if err := draft.Reuse(t.Context(), lies.Packs); !errors.Is(err, store.ErrGone) {
+		if err := draft.ReusePacks(t.Context(), lies.Packs); !errors.Is(err, store.ErrGone) {
 			t.Error(err)
 		}
 	})
 	t.Run("but not when any went since", func(t *testing.T) {
 		d := newDamagedEtcd(t)
 		draft, record, lies := d.again()
-		if err := draft.Reuse(t.Context(), append(lies.Packs, codec.PackRef{Hash: lies.Packs[0].Hash})); err != nil {
+		if err := draft.ReusePacks(t.Context(), append(lies.Packs, codec.PackRef{Hash: lies.Packs[0].Hash})); err != nil {
 			t.Fatal(err)
 		}
 		d.put("/confsyncd/prod/ctl/fence", []byte("moved"))
