@@ -87,6 +87,7 @@ on each host applies it, whole or not at all.`,
 	root.AddCommand(a.channelCommand(), a.rolloutCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
 		a.completionCommand())
+	root.AddCommand(a.rollbackCommand())
 	a.addDev(root)
 	a.addManual(root)
 	a.complete(root)
