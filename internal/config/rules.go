@@ -43,7 +43,8 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error {
+// TenantName returns an error unless s can be the name of a tenant. It is a Fault.
+func TenantName(s string) error {
 	const remedy = "use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, such as \"prod\""
 	if s == "" {
 		return fault(`write a name such as "prod"`, "is missing")

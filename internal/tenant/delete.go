@@ -35,9 +35,9 @@ type Deletion struct {
 // nothing to delete, with the tombstone of the tenant that there was, if there was one.
 func Delete(ctx context.Context, etcd *store.Client, name string, d Deletion) (gone int64, tomb codec.Tombstone, err error) {
 	s := etcd.Tenant(name)
-	on, err := d.bury(ctx, s, name)
+	on, gone, err := d.bury(ctx, s, name)
 	if err != nil {
-		return 0, deletedBefore(on), err
+		return gone, deletedBefore(on), err
 	}
 	total, quiet := on.Keys, 0
 	var empty time.Time // when nothing was left for the first time
@@ -86,25 +86,27 @@ func deletedBefore(on store.Standing) codec.Tombstone {
 func instant() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
 // bury puts the tombstone and deletes the head, if that was not done before. It returns
-// the tenant as it is then.
-func (d Deletion) bury(ctx context.Context, s *store.Store, name string) (store.Standing, error) {
+// the tenant as it is then, but for the number of its keys, and how many went.
+func (d Deletion) bury(ctx context.Context, s *store.Store, name string) (on store.Standing, gone int64, err error) {
 	for {
-		on, err := s.Standing(ctx)
-		if err != nil {
-			return on, err
+		if on, err = s.Standing(ctx); err != nil {
+			return on, 0, err
 		}
 		t := Tenant{name, on}
 		switch t.State() {
 		case "none", "deleted":
-			return on, fmt.Errorf("tenant %q: %w", name, ErrNone)
+			return on, 0, fmt.Errorf("tenant %q: %w", name, ErrNone)
 		case "deleting":
 			if on.View.Head == nil && on.View.Err == nil {
-				return on, nil
+				return on, 0, nil
 			}
 		}
 		id := t.ID()
 		if on.View.Head != nil {
 			id = on.View.Head.Position.Tenant
+		}
+		if on.View.Head != nil || on.View.Err != nil {
+			gone = 1
 		}
 		next := on.Registration.Registration
 		next.ID = diff.TenantID{}
@@ -113,10 +115,10 @@ func (d Deletion) bury(ctx context.Context, s *store.Store, name string) (store.
 		r, err := s.Register(ctx, on, next, true)
 		if err == nil {
 			on.Registration, on.View = r, store.View{}
-			return on, nil
+			return on, gone, nil
 		}
 		if !errors.Is(err, store.ErrRegistration) && !errors.Is(err, store.ErrLostRace) || ctx.Err() != nil {
-			return on, err
+			return on, 0, err
 		}
 	}
 }

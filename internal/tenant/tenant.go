@@ -191,6 +191,23 @@ func change(ctx context.Context, etcd *store.Client, name string, decide func(Te
 	}
 }
 
+// Usage returns how many files the head's tree has, and how many bytes of contents.
+func Usage(ctx context.Context, etcd *store.Client, t Tenant) (files, bytes int64, err error) {
+	if t.View.Err != nil || t.View.Head == nil {
+		return 0, 0, t.View.Err
+	}
+	v, err := etcd.Tenant(t.Name).Resolve(ctx, store.Have{}, t.View)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, e := range v.Tree.All() {
+		if e.HasContent() {
+			files, bytes = files+1, bytes+e.Size
+		}
+	}
+	return files, bytes, nil
+}
+
 func (t Tenant) generation() uint64 {
 	if t.View.Head == nil {
 		return 0
