@@ -43,14 +43,18 @@ func (s *Store) RegisteredAs(r Registration) *Store {
 // Registration reads the tenant's registration. It returns an error that wraps
 // codec.ErrDamaged, or what became of the call.
 func (s *Store) Registration(ctx context.Context) (r Registration, err error) {
+	var kvs []*mvccpb.KeyValue
 	err = s.call(ctx, "read the registration of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
 		resp, err := etcd.Get(ctx, s.keys.registration())
 		if err == nil {
-			r, err = s.registrationOf(resp.Kvs)
+			kvs = resp.Kvs
 		}
 		return err
 	})
-	return r, err
+	if err != nil {
+		return r, err
+	}
+	return s.registrationOf(kvs)
 }
 
 func (s *Store) registrationOf(kvs []*mvccpb.KeyValue) (Registration, error) {
@@ -86,6 +90,7 @@ func (s *Store) Standing(ctx context.Context) (now Standing, err error) {
 }
 
 func (s *Store) standing(ctx context.Context) (now Standing, err error) {
+	var registered []*mvccpb.KeyValue
 	err = s.call(ctx, "read what there is of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
 		first, end := s.keys.all()
 		resp, err := etcd.Txn(ctx).Then(clientv3.OpGet(s.keys.registration()), clientv3.OpGet(s.keys.head()),
@@ -99,9 +104,12 @@ func (s *Store) standing(ctx context.Context) (now Standing, err error) {
 		if kvs := got(1).Kvs; len(kvs) > 0 {
 			now.View.setHead(kvs[0].Value, kvs[0].ModRevision)
 		}
-		now.Registration, err = s.registrationOf(got(0).Kvs)
-		return err
+		registered = got(0).Kvs
+		return nil
 	})
+	if err == nil {
+		now.Registration, err = s.registrationOf(registered)
+	}
 	return now, err
 }
 
