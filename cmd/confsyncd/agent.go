@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
@@ -76,7 +77,9 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 	if err != nil {
 		return agent.Options{}, configError{err}
 	}
+	name, _ := os.Hostname() // without one a rollout to a share of the hosts comes last here
 	return agent.Options{
+		Channel: t.Channel, Host: agent.Host{ID: name},
 		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
 		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", ReportDrift: t.Drift == "report", StateDir: c.StateDir,
 		Store: etcd.Tenant(t.Tenant), Log: log,

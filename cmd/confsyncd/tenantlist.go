@@ -171,7 +171,9 @@ func (a *app) printTenant(f tenantFacts) error {
 		return a.json(f)
 	}
 	var b strings.Builder
-	line := func(what, format string, args ...any) { fmt.Fprintf(&b, "%-10s %s\n", what, fmt.Sprintf(format, args...)) }
+	line := func(what, format string, args ...any) {
+		fmt.Fprintf(&b, "%-10s %s\n", what, fmt.Sprintf(format, args...))
+	}
 	line("tenant", "%s", f.Tenant)
 	line("state", "%s", f.State)
 	if f.TenantID != "" {

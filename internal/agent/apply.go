@@ -29,11 +29,12 @@ type applier struct {
 	target  *install.Target
 	// expect is told what the target is about to hold; nil tells nobody.
 	expect func(diff.Tree)
-	// refused is the version that install refused last, from the position refusedAt, so
-	// that looking again whether a file is still in the way asks nothing of etcd.
-	refused   *store.Version
-	refusedAt diff.Position
-	burial    burial
+	// refused is the version that install refused last, from the position refusedAt under
+	// the head refusedUnder, so that looking again whether a file is still in the way asks nothing of etcd.
+	refused      *store.Version
+	refusedAt    diff.Position
+	refusedUnder *store.Head
+	burial       burial
 }
 
 // apply brings the target to the view's head. It returns nil if it is there already.
@@ -54,7 +55,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 	}
 	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
-		a.refused, a.refusedAt = version, a.target.State().Position
+		a.refused, a.refusedAt, a.refusedUnder = version, a.target.State().Position, view.Head
 	}
 	if err != nil {
 		return nil, err
@@ -75,15 +76,23 @@ func (a *applier) plan(v *store.Version) (install.Plan, error) {
 	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta(), KeepDrift: a.options.ReportDrift}, err
 }
 
-// resolve works out the version at the head.
+// resolve works out the version that the target is to come to.
 func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version, error) {
 	state := a.target.State()
-	if a.refused != nil && a.refused.Head.Same(view.Head) && a.refusedAt == state.Position {
+	if a.refused != nil && a.refusedAt == state.Position && a.options.sameAim(a.refusedUnder, view.Head) {
 		return a.refused, nil
 	}
 	have := store.Have{Position: state.Position, Tree: state.All}
 	if m := a.options.meta(); state.Meta.Tenant != m.Tenant || state.Meta.Prefix != m.Prefix {
 		have = store.Have{} // the operator points the target at another tenant
+	}
+	if err := a.behind(ctx, view, have.Position); err != nil {
+		return nil, err
+	}
+	seen := view.Head
+	view, err := a.aim(ctx, view)
+	if err != nil {
+		return nil, err
 	}
 	version, err := a.options.Store.Resolve(ctx, have, view)
 	switch {
@@ -92,21 +101,21 @@ func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version,
 	case errors.Is(err, store.ErrNoHead):
 		return nil, a.gone(ctx, have.Position.Generation)
 	case errors.Is(err, store.ErrRewound), errors.Is(err, store.ErrForeignTenant):
-		return a.accept(ctx, view, err)
+		return a.accept(ctx, view, seen, err)
 	}
 	return version, err
 }
 
-// accept goes on from a head that does not follow from where the target is, if an
-// operator has accepted that.
-func (a *applier) accept(ctx context.Context, view store.View, cause error) (*store.Version, error) {
+// accept goes on from a view that does not follow from where the target is, if an
+// operator has accepted the head that was seen, or one before it.
+func (a *applier) accept(ctx context.Context, view store.View, seen *store.Head, cause error) (*store.Version, error) {
 	head := view.Head.Position
 	accepted, err := a.target.Accepted()
 	if err != nil {
 		return nil, err
 	}
 	at := a.target.State().Position
-	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
+	if accepted == nil || accepted.Tenant != head.Tenant || seen.Position.Generation < accepted.Generation {
 		return nil, a.foreign(ctx, cause, at)
 	}
 	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)

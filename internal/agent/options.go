@@ -18,6 +18,10 @@ type Options struct {
 	Prefix string // of the keys in etcd
 	Tenant string
 	Dir    string // absolute
+	// Channel is what the target follows; empty is codec.MainChannel.
+	Channel string
+	// Host tells rollouts who this is.
+	Host Host
 	// Paths are patterns of what is selected; none selects everything.
 	Paths []string
 	// StripPrefix is taken off the selected paths; it ends with a slash.
@@ -70,7 +74,7 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // of the target; 0 before the first apply
-	Head          uint64 // the newest generation that is known; 0 if none is
+	Head          uint64 // what its channel is known to be at; 0 if that is not known
 	// Position is what the target is at; zero before the first apply.
 	Position diff.Position
 	// Drift is how many paths are not as they were published.

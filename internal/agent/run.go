@@ -50,7 +50,7 @@ type Agent struct {
 	seen    bool        // view was filled
 	missing *store.Head // under which something was missing
 	pace    store.Backoff
-	current bool // the target was brought to the view's head
+	current bool // the target was brought to what it follows under the view's head
 	holds   install.Holds
 	watch   *watch
 	dirty   dirty
@@ -211,7 +211,9 @@ func (a *Agent) take(feed *store.Feed) {
 	if !ok || a.seen && !view.Supersedes(a.view) {
 		return
 	}
-	if !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) {
+	// A head that moves on, or that has another keyframe, changes nothing where it leaves the
+	// channel.
+	if !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) && !a.options.sameAim(view.Head, a.view.Head) {
 		a.current = false
 	}
 	a.view, a.seen = view, true
@@ -312,7 +314,8 @@ func (a *Agent) tell() {
 		now.Generation = now.Position.Generation
 	}
 	if a.view.Head != nil {
-		now.Head = a.view.Head.Position.Generation
+		to, _ := a.options.follow(a.view.Head)
+		now.Head = to.Generation
 	}
 	a.options.Status(now)
 }
@@ -323,7 +326,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 	switch {
 	case ctx.Err() != nil:
 		return never
-	case errors.Is(err, ErrNothing):
+	case errors.Is(err, ErrNothing), errors.Is(err, ErrChannel):
 		a.diary.waiting(err)
 		return never
 	case errors.Is(err, ErrRefused):

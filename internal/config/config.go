@@ -68,6 +68,7 @@ type Source struct {
 	MaxDelete   float64  // share of the tree, 0 to 1
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
+	Channels    []string // that its commits advance
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -84,6 +85,7 @@ type Target struct {
 	Group       string   // name or number; empty: who runs the agent
 	FileMode    *uint32  // permission bits; nil: as published
 	Drift       string   // "repair" or "report"
+	Channel     string   // that it follows
 
 	Line int // of its [[target]] header; 0 if from flags
 }
@@ -114,12 +116,13 @@ func DefaultSource() Source {
 		MaxFileSize: 16 << 20,
 		MaxDelete:   0.5,
 		StandbyTTL:  10 * time.Second,
+		Channels:    []string{"main"},
 	}
 }
 
 // DefaultTarget returns a target that lacks only its tenant and directory.
 func DefaultTarget() Target {
-	return Target{Mode: "files", Existing: "refuse", Drift: "repair"}
+	return Target{Mode: "files", Existing: "refuse", Drift: "repair", Channel: "main"}
 }
 
 // defaultStateDir follows the XDG Base Directory Specification for ordinary

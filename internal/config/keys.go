@@ -62,6 +62,7 @@ func (s *Source) keys() []key {
 		{"max_delete", percent(&s.MaxDelete, share)},
 		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
 		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
+		{"channels", list(&s.Channels, channelName)},
 	}
 }
 
@@ -77,5 +78,6 @@ func (t *Target) keys() []key {
 		{"group", text(&t.Group, optional(printable))},
 		{"file_mode", mode(&t.FileMode, permissions)},
 		{"drift", text(&t.Drift, oneOf("repair", "report"))},
+		{"channel", text(&t.Channel, channelName)},
 	}
 }

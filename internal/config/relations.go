@@ -44,13 +44,20 @@ func withScheme(endpoints []string, scheme string) string {
 
 func (l *Log) relations() Faults { return nil }
 
+// mostChannels is how many a tenant may have: every host gets all of them with every commit.
+const mostChannels = 16
+
 func (s *Source) relations() Faults {
-	if s.MaxDelay <= 0 || s.Settle <= s.MaxDelay {
-		return nil
+	var faults Faults
+	if len(s.Channels) > mostChannels {
+		faults = faultsOf("channels", fault(fmt.Sprintf("write at most %d", mostChannels), "has %d names", len(s.Channels)))
 	}
-	return faultsOf("settle", fault(
+	if s.MaxDelay <= 0 || s.Settle <= s.MaxDelay {
+		return faults
+	}
+	return append(faults, faultsOf("settle", fault(
 		fmt.Sprintf("write settle = %q or less, or max_delay = %q or more", s.MaxDelay, s.Settle),
-		"%s is longer than max_delay, which is %s", s.Settle, s.MaxDelay))
+		"%s is longer than max_delay, which is %s", s.Settle, s.MaxDelay))...)
 }
 
 func (t *Target) relations() Faults {

@@ -44,16 +44,21 @@ func oneOf(allowed ...string) rule[string] {
 }
 
 // TenantName returns an error unless s can be the name of a tenant. It is a Fault.
-func TenantName(s string) error {
-	const remedy = "use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, such as \"prod\""
+func TenantName(s string) error { return label(s, "tenant", "prod") }
+
+func channelName(s string) error { return label(s, "channel", "main") }
+
+// label is the rule of names that are parts of keys in etcd, or look like such.
+func label(s, of, example string) error {
+	remedy := fmt.Sprintf("use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, such as %q", example)
 	if s == "" {
-		return fault(`write a name such as "prod"`, "is missing")
+		return fault(fmt.Sprintf("write a name such as %q", example), "is missing")
 	}
 	for i := range len(s) {
 		c := s[i]
 		alphanumeric := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
 		if !alphanumeric && (i == 0 || !strings.ContainsRune("._-", rune(c))) {
-			return fault(remedy, "%s is no tenant name", clip(s))
+			return fault(remedy, "%s is no %s name", clip(s), of)
 		}
 	}
 	if len(s) > 63 {

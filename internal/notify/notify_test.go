@@ -88,7 +88,7 @@ func (m *manager) next(d time.Duration) string {
 func (m *manager) until(word string) string {
 	m.t.Helper()
 	for {
-		got := m.next(10 * time.Second)
+		got := m.next(time.Minute)
 		if got == "" || strings.Contains(got, word) {
 			if got == "" {
 				m.t.Errorf("no message with %q", word)

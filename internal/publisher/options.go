@@ -31,6 +31,8 @@ type Options struct {
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.
 	StateDir string
+	// Channels are what its commits advance; nil is codec.MainChannel alone.
+	Channels []string
 	// TakeOver makes it live for the head that it finds at its start.
 	TakeOver bool
 	// Standby is how long it may give no sign of life, as the leader of an election among

@@ -135,6 +135,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if err := p.follow(ctx); err != nil {
 		return outcome{}, err
 	}
+	if err := p.noteChannels(); err != nil {
+		return outcome{}, err
+	}
 	known := p.memory.state.Managed
 	var dirs []string // nil: all
 	if !where.All {
@@ -279,6 +282,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // found, but for changes that are left to a later commit.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, found *scan.Result) (*store.Head, diff.Tree, contents, error) {
 	draft := p.commits().NewDraft(ctx, on.head)
+	draft.Channels(p.channels(on)...)
 	tree := found.Tree
 	out, err := p.contents(ctx, sent, on, p.telling(sent, draft.Stage))
 	if err == nil && len(out.left) > 0 {

@@ -140,7 +140,7 @@ func (p *place) head() (*store.Version, map[string]string) {
 // await waits until the head holds just these files.
 func (p *place) await(want map[string]string) *store.Version {
 	p.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		v, got := p.head()
 		if fmt.Sprint(got) == fmt.Sprint(want) {
@@ -395,7 +395,7 @@ func TestStandbyWithEditsHoldsAfterRestart(t *testing.T) {
 // awaitReport waits until the one source in stateDir is in a state.
 func awaitReport(t *testing.T, stateDir, state string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		r, err := report.Read(stateDir)
 		if err == nil && len(r) == 1 && r[0].State == state {

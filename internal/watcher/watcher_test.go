@@ -40,7 +40,7 @@ func scanUntil(t *testing.T, w *Watcher, path, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case <-w.Changed():
