@@ -44,7 +44,8 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error { return label(s, "tenant", "prod") }
+// TenantName returns an error unless s can be the name of a tenant. It is a Fault.
+func TenantName(s string) error { return label(s, "tenant", "prod") }
 
 func channelName(s string) error { return label(s, "channel", "main") }
 
@@ -206,7 +207,7 @@ func atLeast(least time.Duration) rule[time.Duration] {
 // shorter leases 2 s long, and it counts whole seconds.
 func leaseTime(d time.Duration) error {
 	if d < 2*time.Second || d > 5*time.Minute || d%time.Second != 0 {
-		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time that a standby can wait", d)
+		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time to wait for a sign of life", d)
 	}
 	return nil
 }

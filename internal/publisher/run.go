@@ -57,7 +57,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
-	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
+	rehash, keeper := newRehasher(), newKeeper(p.bases.read)
 	// It outlives the loop: the seat is given up after the commit in hand.
 	electing, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
@@ -225,6 +225,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
+	if seen.Anew {
+		d.registered = nil // It may be another etcd.
+	}
 	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
@@ -270,8 +273,8 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded())
-	d.keeper.ask(d.view)
+	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
+	d.keeper.ask(d.commits(), d.view)
 	return heldWait(out.held)
 }
 
@@ -298,6 +301,8 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, store.ErrNotLeader):
 		d.election.Deposed(d.seat)
 		return 0
+	case errors.Is(err, store.ErrRegistration):
+		return 0 // The next step reads it.
 	case errors.Is(err, errBusy):
 		// What is done under a busy file need not have settled when it goes.
 		d.note(watcher.Dirty{All: true})
@@ -315,7 +320,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 		return rootPoll
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
-		return heldWait(held) // else either side must change
+		return sooner(heldWait(held), d.restrained(err)) // else either side must change
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
 		d.diary.state("holding", d.options.Store.Advised(err).Error())
 		return d.lookAgain(ctx)
