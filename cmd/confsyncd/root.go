@@ -85,7 +85,7 @@ on each host applies it, whole or not at all.`,
 		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
 	root.AddCommand(a.pauseCommand(), a.resumeCommand(), a.forgetCommand())
 	root.AddCommand(a.channelCommand())
-	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
+	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(), a.gcCommand(),
 		a.completionCommand())
 	a.addDev(root)
 	a.addManual(root)

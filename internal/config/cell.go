@@ -38,6 +38,22 @@ func size(field *int64, ok rule[int64]) cell {
 	return scalar(field, `a string with a unit, such as "16MiB"`, ok, ParseSize)
 }
 
+// whole is a key whose value is a whole number.
+func whole(field *uint64, ok rule[uint64]) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = 0
+			n, err := ParseNumber(v.text)
+			if v.kind != unstable.Integer || err != nil {
+				r.wrongKind(v, "a whole number without quotes, such as 1000")
+				return
+			}
+			*field = n
+		},
+		check: func() Faults { return faultsOf("", ok(*field)) },
+	}
+}
+
 func percent(field *float64, ok rule[float64]) cell {
 	return scalar(field, `a string such as "50%"`, ok, ParsePercent)
 }

@@ -86,6 +86,15 @@ func ParsePercent(s string) (float64, error) {
 	return p / 100, nil
 }
 
+// ParseNumber reads a whole number that is not negative, such as "1000" or "1_000".
+func ParseNumber(s string) (uint64, error) {
+	n, err := strconv.ParseUint(strings.ReplaceAll(s, "_", ""), 10, 63)
+	if err != nil {
+		return 0, fault(`write a whole number such as 1000`, "%s is none", clip(s))
+	}
+	return n, nil
+}
+
 // ParseDuration reads a duration with a unit, such as "50ms" or "2s"; "0" needs none.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)

@@ -15,9 +15,10 @@ type keeper struct {
 	done  chan staged     // never closed
 	asked bool            // the loop's alone: no answer came yet
 
-	store  *store.Store
-	have   func(diff.Hash) []byte
-	weight store.Weight // the keeper's alone
+	store    *store.Store
+	retained uint64 // generations
+	have     func(diff.Hash) []byte
+	weight   store.Weight // the keeper's alone
 }
 
 // staged is what a keeper answers.
@@ -26,8 +27,8 @@ type staged struct {
 	err      error
 }
 
-func newKeeper(s *store.Store, have func(diff.Hash) []byte) *keeper {
-	return &keeper{views: make(chan store.View, 1), done: make(chan staged), store: s, have: have}
+func newKeeper(o Options, have func(diff.Hash) []byte) *keeper {
+	return &keeper{views: make(chan store.View, 1), done: make(chan staged), store: o.Store, retained: o.Retain.Generations, have: have}
 }
 
 // ask has a keyframe staged if one is due, unless the last answer is still to come.
@@ -66,7 +67,7 @@ func (k *keeper) stage(ctx context.Context, view store.View) (*store.Keyframe, e
 	if view.Head == nil {
 		return nil, view.Err
 	}
-	if err := k.store.Weigh(ctx, &k.weight, view); err != nil || !k.weight.Due(view.Head) {
+	if err := k.store.Weigh(ctx, &k.weight, view); err != nil || !k.weight.Due(view.Head, k.retained) {
 		return nil, err
 	}
 	return k.store.StageKeyframe(ctx, view, k.have)
@@ -107,7 +108,7 @@ func (p *Publisher) name(ctx context.Context, k *store.Keyframe) error {
 
 // keyframe makes a keyframe if one is due.
 func (p *Publisher) keyframe(ctx context.Context) error {
-	k, err := newKeeper(p.options.Store, p.bases.read).stage(ctx, p.view)
+	k, err := newKeeper(p.options, p.bases.read).stage(ctx, p.view)
 	if err != nil || k == nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func (s *Store) Retained(ctx context.Context, view View, generation uint64) (dif
 // MoveChannel makes a channel point to a position of the history, and makes the channel if
 // there is none of that name. It does nothing if that is where the channel is. It returns
 // ErrBackwards if the channel is beyond it, ErrNoHead, ErrForeignTenant if the tenant has
-// another id by now, or what became of the call.
+// another id by now, ErrGone if the position is no longer there, or what became of the call.
 func (s *Store) MoveChannel(ctx context.Context, name string, to diff.Position) (*Head, error) {
 	return s.edit(ctx, "move channel "+name, func(h codec.Head) (codec.Head, error) {
 		if to.Tenant != h.Position.Tenant {
@@ -134,7 +134,7 @@ func (s *Store) DeleteChannel(ctx context.Context, name string) (*Head, error) {
 }
 
 // edit replaces the head by what change makes of it, at the same position, again until no
-// other write comes between, or an attempt is ambiguous for commitPatience. change may be
+// other write and no sweep comes between, or an attempt is ambiguous for commitPatience. change may be
 // called several times, and must say nothing new about a head that it has made.
 func (s *Store) edit(ctx context.Context, op string, change func(codec.Head) (codec.Head, error)) (*Head, error) {
 	var pace Backoff
@@ -152,6 +152,10 @@ func (s *Store) edit(ctx context.Context, op string, change func(codec.Head) (co
 }
 
 func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head) (codec.Head, error)) (*Head, error) {
+	fence, err := s.readFence(ctx)
+	if err != nil {
+		return nil, err
+	}
 	view, err := s.View(ctx)
 	switch {
 	case err != nil:
@@ -172,7 +176,17 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head)
 	if string(raw) == string(view.Head.raw) {
 		return view.Head, nil
 	}
-	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))})
+	// What it newly points to must be there, and no sweep may remove it meanwhile.
+	for _, p := range pointers(next) {
+		at := diff.Position{Tenant: next.Position.Tenant, Generation: p.generation, Commit: p.commit}
+		if slices.ContainsFunc(pointers(view.Head.Head), func(was pointer) bool { return was.generation <= p.generation }) {
+			continue
+		}
+		if _, err := s.As(ctx, view, at); err != nil {
+			return nil, fmt.Errorf("%s: %w", op, err)
+		}
+	}
+	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence.unmoved())
 	if err != nil {
 		return nil, err
 	}
