@@ -18,7 +18,8 @@ const packPatience = time.Hour
 
 // retention is what a source's settings keep of its tenant's history.
 func retention(s config.Source) store.Retention {
-	return store.Retention{Generations: s.RetainGenerations, Age: s.RetainAge, Young: packPatience}
+	generations := uint64(s.RetainGenerations) //nolint:gosec // Checked to be positive.
+	return store.Retention{Generations: generations, Age: s.RetainAge, Young: packPatience}
 }
 
 // collected is what gc prints with -o json.

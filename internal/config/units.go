@@ -86,11 +86,11 @@ func ParsePercent(s string) (float64, error) {
 	return p / 100, nil
 }
 
-// ParseNumber reads a whole number that is not negative, such as "1000" or "1_000".
-func ParseNumber(s string) (uint64, error) {
-	n, err := strconv.ParseUint(strings.ReplaceAll(s, "_", ""), 10, 63)
+// ParseNumber reads a whole number, such as "1000" or "1_000". The error is a Fault.
+func ParseNumber(s string) (int, error) {
+	n, err := strconv.Atoi(strings.ReplaceAll(s, "_", ""))
 	if err != nil {
-		return 0, fault(`write a whole number such as 1000`, "%s is none", clip(s))
+		return 0, fault("write a number such as 3", "%s is no such number", clip(s))
 	}
 	return n, nil
 }
