@@ -64,6 +64,9 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, err
 	}
 	done := &Applied{Result: result, Position: version.Position(), From: before.Position.Generation, Duration: time.Since(begin)}
+	if done.From > 0 {
+		done.Since = version.Since
+	}
 	after := a.target.State()
 	if before.Position == after.Position && before.Meta == after.Meta && result.Created+result.Changed+result.Deleted+result.Corrected == 0 {
 		return nil, nil

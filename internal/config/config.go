@@ -27,6 +27,7 @@ type Config struct {
 	StateDir string // absolute; empty only if Default knows none
 	Etcd     Etcd
 	Log      Log
+	HTTP     HTTP
 	Sources  []Source
 	Targets  []Target
 
@@ -52,6 +53,13 @@ type Log struct {
 	Format string // "auto", "text" or "json"
 }
 
+// HTTP says where daemons answer for monitoring.
+type HTTP struct {
+	Publisher string // host and port of "publish"; empty: it does not answer
+	Agent     string // of "agent"
+	Pprof     bool   // profiles are given, too
+}
+
 // Source is one directory that is published.
 type Source struct {
 	Tenant      string
@@ -69,6 +77,7 @@ type Source struct {
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
 	Channels    []string // that its commits advance
+	Rollout     *Rollout // nil: channels advance at once
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -207,6 +216,7 @@ func parse(data []byte) (*Config, Faults) {
 // value is still reported at the line that its key has in the file.
 func (c *Config) Check() Faults {
 	c.StateDir = cleanDir(c.StateDir)
+	c.HTTP.normalise()
 	for i := range c.Sources {
 		c.Sources[i].normalise()
 	}
@@ -230,6 +240,8 @@ func (t *Target) Check() Faults {
 	t.normalise()
 	return check(t)
 }
+
+func (h *HTTP) normalise() { h.Publisher, h.Agent = withHost(h.Publisher), withHost(h.Agent) }
 
 func (s *Source) normalise() { s.Dir = cleanDir(s.Dir) }
 

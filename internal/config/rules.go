@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -147,6 +148,32 @@ func endpoint(s string) error {
 		return fault("write host and port; etcd's own is 2379", "%s has no valid port", clip(s))
 	}
 	return nil
+}
+
+// listenAddress takes a host, which may be left out, and a port; 0 is any that is free.
+func listenAddress(s string) error {
+	const remedy = `write host and port, such as "127.0.0.1:9464", or "0.0.0.0:9464" for all interfaces`
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fault(remedy, "%s is no address with host and port", clip(s))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fault(remedy, "%s has no valid port", clip(s))
+	}
+	address, _, _ := strings.Cut(host, "%") // a zone
+	name := strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
+	if !name && net.ParseIP(address) == nil {
+		return fault(remedy, "%s has no valid host", clip(s))
+	}
+	return nil
+}
+
+// withHost has an address that names no host mean this machine alone.
+func withHost(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "127.0.0.1" + address
+	}
+	return address
 }
 
 func keyPrefix(s string) error {

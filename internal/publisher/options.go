@@ -7,6 +7,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // Options say what is published, where and how.
@@ -80,6 +81,12 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // the newest one that is known; 0 if none is
+	Held          int    // paths that are held back
+	Failures      uint64 // attempts to publish that failed and are made again
+	// Watch is how the directory is watched, and Begun how often the head was read and
+	// watched from there.
+	Watch watcher.Health
+	Begun uint64
 }
 
 // Allow lifts guards for one commit.

@@ -54,6 +54,8 @@ type Publisher struct {
 	changing int
 	left     []scan.Held // what the last commit left to the next
 
+	lockPatience time.Duration
+
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
 	view store.View
@@ -87,7 +89,7 @@ func New(o Options) (*Publisher, error) {
 	}
 	return &Publisher{
 		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
-		coder: codec.NewCoder(), bases: newBases(),
+		coder: codec.NewCoder(), bases: newBases(), lockPatience: lockPatience,
 	}, nil
 }
 

@@ -75,6 +75,8 @@ func (k keys) candidate(lease int64) string { return fmt.Sprintf("%s%x", k.candi
 
 func (k keys) fence() string { return k.base + "/ctl/fence" }
 
+func (k keys) rollout() string { return k.base + "/ctl/rollout" }
+
 // hosts is what the keys of all hosts' reports begin with.
 func (k keys) hosts() string { return k.base + "/hosts/" }
 
