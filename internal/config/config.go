@@ -77,6 +77,7 @@ type Source struct {
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
 	Channels    []string // that its commits advance
+	Rollout     *Rollout // nil: channels advance at once
 
 	Line int // of its [[source]] header; 0 if from flags
 }

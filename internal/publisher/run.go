@@ -42,7 +42,8 @@ const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
-// already, which one that stands by waits for instead, and an error if its memory in state_dir cannot be used.
+// already, and does not end within ten seconds, as a push does; one that stands by waits for
+// its end, however long that takes. It returns an error if its memory in state_dir cannot be used.
 func (p *Publisher) Run(ctx context.Context) error {
 	memory, err := p.awaitLock(ctx)
 	if err != nil {
@@ -56,7 +57,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
-	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
+	rehash, keeper := newRehasher(), newKeeper(p.bases.read)
 	// It outlives the loop: the seat is given up after the commit in hand.
 	electing, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
@@ -224,6 +225,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
+	if seen.Anew {
+		d.registered = nil // It may be another etcd.
+	}
 	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
@@ -269,8 +273,8 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded())
-	d.keeper.ask(d.view)
+	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
+	d.keeper.ask(d.commits(), d.view)
 	return heldWait(out.held)
 }
 
@@ -297,6 +301,8 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, store.ErrNotLeader):
 		d.election.Deposed(d.seat)
 		return 0
+	case errors.Is(err, store.ErrRegistration):
+		return 0 // The next step reads it.
 	case errors.Is(err, errBusy):
 		// What is done under a busy file need not have settled when it goes.
 		d.note(watcher.Dirty{All: true})
@@ -314,7 +320,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 		return rootPoll
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
-		return heldWait(held) // else either side must change
+		return sooner(heldWait(held), d.restrained(err)) // else either side must change
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
 		d.diary.state("holding", d.options.Store.Advised(err).Error())
 		return d.lookAgain(ctx)
