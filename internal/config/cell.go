@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -96,9 +95,9 @@ func whole(field *int, ok rule[int]) cell {
 				r.wrongKind(v, "a number without quotes, such as 3")
 				return
 			}
-			n, err := strconv.Atoi(v.text)
+			n, err := ParseNumber(v.text)
 			if err != nil {
-				r.reject(v, fault("write a number such as 3", "%s is no such number", clip(v.text)))
+				r.reject(v, err)
 				return
 			}
 			*field = n
