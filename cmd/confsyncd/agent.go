@@ -59,10 +59,14 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 	return supervise.Service{
 		Name: serviceName(t.Tenant, t.Dir), Settings: settings{t, o.UID, o.GID, on.number}, Log: on.log.With("tenant", t.Tenant, "path", t.Dir),
 		New: func(hooks supervise.Hooks) (supervise.Task, error) {
-			o := o
+			o, figures := o, on.metrics.Target(t.Tenant, t.Dir)
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
 			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
+			o.Applied = func(done agent.Applied) { countApply(figures, done) }
+			o.Repaired = figures.Repaired
 			o.Status = func(s agent.Status) {
+				figures.Status(targetFigures(s))
+				hooks.Good(s.Generation > 0)
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())

@@ -52,6 +52,18 @@ func mode(field **uint32, ok rule[*uint32]) cell {
 	})
 }
 
+func boolean(field *bool) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = v.kind == unstable.Bool && v.text == "true"
+			if v.kind != unstable.Bool {
+				r.wrongKind(v, "true or false, without quotes")
+			}
+		},
+		check: func() Faults { return nil },
+	}
+}
+
 // scalar is a key whose value is a string that parse understands.
 func scalar[T any](field *T, want string, ok rule[T], parse func(string) (T, error)) cell {
 	return cell{
@@ -66,6 +78,26 @@ func scalar[T any](field *T, want string, ok rule[T], parse func(string) (T, err
 				}
 			}
 			*field = value
+		},
+		check: func() Faults { return faultsOf("", ok(*field)) },
+	}
+}
+
+// whole is a key whose value is a whole number, written without quotes.
+func whole(field *int, ok rule[int]) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = 0
+			if v.kind != unstable.Integer {
+				r.wrongKind(v, "a number without quotes, such as 3")
+				return
+			}
+			n, err := ParseNumber(v.text)
+			if err != nil {
+				r.reject(v, err)
+				return
+			}
+			*field = n
 		},
 		check: func() Faults { return faultsOf("", ok(*field)) },
 	}
@@ -119,6 +151,27 @@ func table(s section) cell {
 			return faults
 		},
 		inside: s.keys,
+	}
+}
+
+// maybe is a section that means something by being there; nil if it is not.
+func maybe[T any, P interface {
+	*T
+	section
+}](field **T, fresh func() T) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			t := fresh()
+			*field = &t
+			table(P(&t)).read(r, v)
+		},
+		check: func() Faults {
+			if *field == nil {
+				return nil
+			}
+			return table(P(*field)).check()
+		},
+		inside: func() []key { return P(new(T)).keys() },
 	}
 }
 

@@ -27,6 +27,7 @@ type Config struct {
 	StateDir string // absolute; empty only if Default knows none
 	Etcd     Etcd
 	Log      Log
+	HTTP     HTTP
 	Sources  []Source
 	Targets  []Target
 
@@ -52,6 +53,13 @@ type Log struct {
 	Format string // "auto", "text" or "json"
 }
 
+// HTTP says where daemons answer for monitoring.
+type HTTP struct {
+	Publisher string // host and port of "publish"; empty: it does not answer
+	Agent     string // of "agent"
+	Pprof     bool   // profiles are given, too
+}
+
 // Source is one directory that is published.
 type Source struct {
 	Tenant      string
@@ -69,6 +77,11 @@ type Source struct {
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
 	Channels    []string // that its commits advance
+	Rollout     *Rollout // nil: channels advance at once
+	// What is kept of the history: so many generations, and those that are younger.
+	RetainGenerations int
+	RetainAge         time.Duration
+	Sweep             time.Duration // how often the rest is removed; 0: never
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -117,6 +130,10 @@ func DefaultSource() Source {
 		MaxDelete:   0.5,
 		StandbyTTL:  10 * time.Second,
 		Channels:    []string{"main"},
+
+		RetainGenerations: 1000,
+		RetainAge:         24 * time.Hour,
+		Sweep:             10 * time.Minute,
 	}
 }
 
@@ -207,6 +224,7 @@ func parse(data []byte) (*Config, Faults) {
 // value is still reported at the line that its key has in the file.
 func (c *Config) Check() Faults {
 	c.StateDir = cleanDir(c.StateDir)
+	c.HTTP.normalise()
 	for i := range c.Sources {
 		c.Sources[i].normalise()
 	}
@@ -230,6 +248,8 @@ func (t *Target) Check() Faults {
 	t.normalise()
 	return check(t)
 }
+
+func (h *HTTP) normalise() { h.Publisher, h.Agent = withHost(h.Publisher), withHost(h.Agent) }
 
 func (s *Source) normalise() { s.Dir = cleanDir(s.Dir) }
 

@@ -69,6 +69,11 @@ endpoints = ["https://e1:2379", "https://[::1]:2379"]
 username = "agent"
 password_file = "/etc/confsyncd/password"
 
+[http]
+publisher = ":9464"
+agent = "[::1]:0"
+pprof = true
+
 [[source]]
 tenant = "prod"
 dir = "/srv/config/prod/"
@@ -88,15 +93,16 @@ file_mode = "0640"
 		t.Fatal(err)
 	}
 	source := DefaultSource()
-	source.Tenant, source.Dir, source.Line = "prod", "/srv/config/prod", 9
+	source.Tenant, source.Dir, source.Line = "prod", "/srv/config/prod", 14
 	source.Settle, source.MaxFileSize, source.MaxDelete, source.Ignore = 0, 64<<20, 0.125, []string{}
 	target := DefaultTarget()
-	target.Tenant, target.Dir, target.Line = "prod", "/etc/app", 17
+	target.Tenant, target.Dir, target.Line = "prod", "/etc/app", 22
 	target.Paths, target.StripPrefix = []string{"nginx/**", `nginx/a\[b`}, "nginx/"
 	fileMode := uint32(0o640)
 	target.FileMode = &fileMode
 	same(t, c.StateDir, "/var/lib/confsyncd")
 	same(t, c.Sources, []Source{source})
+	same(t, c.HTTP, HTTP{Publisher: "127.0.0.1:9464", Agent: "[::1]:0", Pprof: true})
 	same(t, c.Targets, []Target{target})
 	same(t, c.Etcd, Etcd{
 		Endpoints: []string{"https://e1:2379", "https://[::1]:2379"}, Prefix: "/confsyncd",
@@ -184,7 +190,27 @@ func TestSampleMentionsEveryKey(t *testing.T) {
 			continue
 		}
 		for _, inner := range k.inside() {
-			mentioned(t, sections, k.name, inner.name)
+			if inner.inside == nil {
+				mentioned(t, sections, k.name, inner.name)
+			} else {
+				shown(t, text, k.name+"."+inner.name, inner.inside())
+			}
+		}
+	}
+}
+
+// shown fails unless the sample has an example of a table in a table, indented since it is no
+// default.
+func shown(t *testing.T, text, name string, keys []key) {
+	t.Helper()
+	if !strings.Contains(text, "\n#   ["+name+"]") && !strings.Contains(text, "\n#   [["+name+"]]") {
+		t.Errorf("the sample lacks %q", name)
+	}
+	for _, k := range keys {
+		if k.inside != nil {
+			shown(t, text, name+"."+k.name, k.inside())
+		} else if !strings.Contains(text, "\n#   "+k.name+" = ") {
+			t.Errorf("the sample lacks %q in %q", k.name, name)
 		}
 	}
 }

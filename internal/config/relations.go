@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -43,6 +44,13 @@ func withScheme(endpoints []string, scheme string) string {
 }
 
 func (l *Log) relations() Faults { return nil }
+
+func (h *HTTP) relations() Faults {
+	if _, port, err := net.SplitHostPort(h.Agent); err != nil || h.Agent != h.Publisher || port == "0" {
+		return nil
+	}
+	return faultsOf("agent", fault("give each daemon a port of its own", "%s is the publisher's address too", clip(h.Agent)))
+}
 
 // mostChannels is how many a tenant may have: every host gets all of them with every commit.
 const mostChannels = 16

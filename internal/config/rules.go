@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -43,7 +44,8 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error { return label(s, "tenant", "prod") }
+// TenantName returns an error unless s can be the name of a tenant. It is a Fault.
+func TenantName(s string) error { return label(s, "tenant", "prod") }
 
 func channelName(s string) error { return label(s, "channel", "main") }
 
@@ -148,6 +150,32 @@ func endpoint(s string) error {
 	return nil
 }
 
+// listenAddress takes a host, which may be left out, and a port; 0 is any that is free.
+func listenAddress(s string) error {
+	const remedy = `write host and port, such as "127.0.0.1:9464", or "0.0.0.0:9464" for all interfaces`
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fault(remedy, "%s is no address with host and port", clip(s))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fault(remedy, "%s has no valid port", clip(s))
+	}
+	address, _, _ := strings.Cut(host, "%") // a zone
+	name := strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
+	if !name && net.ParseIP(address) == nil {
+		return fault(remedy, "%s has no valid host", clip(s))
+	}
+	return nil
+}
+
+// withHost has an address that names no host mean this machine alone.
+func withHost(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "127.0.0.1" + address
+	}
+	return address
+}
+
 func keyPrefix(s string) error {
 	const remedy = `write a prefix such as "/confsyncd"`
 	switch {
@@ -180,6 +208,22 @@ func atLeast(least time.Duration) rule[time.Duration] {
 func leaseTime(d time.Duration) error {
 	if d < 2*time.Second || d > 5*time.Minute || d%time.Second != 0 {
 		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time that a standby can wait", d)
+	}
+	return nil
+}
+
+// generations refuses to keep nothing.
+func generations(n int) error {
+	if n < 1 {
+		return fault("write 1 or more", "%d generations would leave nothing", n)
+	}
+	return nil
+}
+
+// sweepTime refuses to read the history all the time.
+func sweepTime(d time.Duration) error {
+	if d != 0 && d < time.Second {
+		return fault(`write "1s" or more, or "0s" for never`, "%s is too short", d)
 	}
 	return nil
 }

@@ -156,3 +156,13 @@ func TestStuckStartIsNotProlonged(t *testing.T) {
 		t.Errorf("told %q", got)
 	}
 }
+
+func TestStuckWithoutAServiceManager(t *testing.T) {
+	n := New(Options{Log: hclog.NewNullLogger()})
+	if err := n.Stuck(time.Now().Add(-time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if err := n.Stuck(time.Now().Add(-withoutWatchdog / 2)); err == nil {
+		t.Error("it is not stuck after 90 s")
+	}
+}

@@ -22,6 +22,7 @@ type diary struct {
 	told    report.Report
 	wrote   bool
 	paths   map[string]scan.Reason // held paths that were logged
+	all     int                    // held paths
 	since   time.Time              // when the busy file was first in the way; zero if none is
 	warned  bool                   // of it
 }
@@ -34,13 +35,15 @@ func newDiary(o Options) *diary {
 }
 
 // live notes that the head equals the directory, but for held paths.
-func (d *diary) live(held int, degraded error) {
+func (d *diary) live(held int, besides ...error) {
 	reason := ""
 	if held > 0 {
 		reason = fmt.Sprintf("%d paths are held back", held)
 	}
-	if degraded != nil {
-		reason = strings.TrimPrefix(reason+"; "+degraded.Error(), "; ")
+	for _, err := range besides {
+		if err != nil {
+			reason = strings.TrimPrefix(reason+"; "+err.Error(), "; ")
+		}
 	}
 	d.state("live", reason)
 }
@@ -102,7 +105,7 @@ func (d *diary) held(held []scan.Held) {
 			d.log.Info("no longer held back", "path", path)
 		}
 	}
-	d.paths = now
+	d.paths, d.all = now, len(held)
 	const most = 20
 	if list := describe(held[:min(len(held), most)]); !slices.Equal(list, d.told.Held) {
 		d.told.Held, d.wrote = list, false

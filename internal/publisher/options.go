@@ -7,6 +7,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // Options say what is published, where and how.
@@ -44,6 +45,13 @@ type Options struct {
 	Copies bool
 	// Host is the machine's name, told to the other publishers of an election.
 	Host string
+	// Retain says how much of the history is kept. Without Generations no keyframe is made only
+	// so that something may be removed.
+	Retain store.Retention
+	// Sweep is how often a daemon that is live removes the rest; 0 is never.
+	Sweep time.Duration
+	// Swept is called, if it is set, after each sweep with what went.
+	Swept func(store.Count)
 	// Allow lifts guards, once.
 	Allow Allow
 	Store *store.Store
@@ -80,6 +88,12 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // the newest one that is known; 0 if none is
+	Held          int    // paths that are held back
+	Failures      uint64 // attempts to publish that failed and are made again
+	// Watch is how the directory is watched, and Begun how often the head was read and
+	// watched from there.
+	Watch watcher.Health
+	Begun uint64
 }
 
 // Allow lifts guards for one commit.

@@ -16,6 +16,8 @@ type Store struct {
 	tenant string
 	keys   keys
 	seat   Seat // that its commits compare; zero if none
+	// registration is what all that it stages and commits compares; nil if nothing does.
+	registration *Registration
 }
 
 // Tenant returns the store of the tenant of that name.

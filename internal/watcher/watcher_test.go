@@ -285,6 +285,9 @@ func TestLostEventsMakeTheWatchesAnew(t *testing.T) {
 			if len(opened) != 1 {
 				t.Errorf("made anew %d times, want once", len(opened))
 			}
+			if got, want := w.Health(), (Health{Directories: 1, Overflows: 1}); got != want {
+				t.Errorf("health %+v, want %+v", got, want)
+			}
 			write(t, filepath.Join(dir, "f"), "1")
 			if got, want := wait(t, w), (Dirty{Dirs: []string{""}}); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -384,6 +387,9 @@ func TestWatchesExhausted(t *testing.T) {
 		!strings.Contains(err.Error(), `polling, because`) || !strings.Contains(err.Error(), `raise the limit with "sysctl user.max_inotify_watches=524288"`) {
 		t.Errorf("degraded: %v", err)
 	}
+	if h := w.Health(); h.Directories != 5 || !h.Polled {
+		t.Errorf("health %+v", h)
+	}
 	write(t, filepath.Join(dir, "f"), "1") // The root is watched still.
 	waitFor(t, w, func(d Dirty) bool { return slices.Contains(d.Directories(), "") })
 	mkdir(t, filepath.Join(dir, "10")) // Another remake of the same episode.
@@ -391,6 +397,9 @@ func TestWatchesExhausted(t *testing.T) {
 	limit(100)
 	mkdir(t, filepath.Join(dir, "11"))
 	waitFor(t, w, func(Dirty) bool { return w.Degraded() == nil })
+	if h := w.Health(); h.Directories != 12 || h.Polled {
+		t.Errorf("health %+v", h)
+	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run returned %v", err)
