@@ -38,6 +38,7 @@ type sweepModel struct {
 	joining   []store.View
 
 	compacted int64
+	made      int // commits that were tried
 	count     map[string]int
 }
 
@@ -177,6 +178,8 @@ func (m *sweepModel) end(i int) {
 		m.Fatal(err)
 	}
 	r.Digest = tree.Digest()
+	m.made++
+	r.Message = fmt.Sprint(m.made) // no two commits are the same
 	head, err := d.draft.Commit(m.Context(), r)
 	switch {
 	case errors.Is(err, store.ErrLostRace):
