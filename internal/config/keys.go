@@ -57,7 +57,7 @@ func (h *HTTP) keys() []key {
 
 func (s *Source) keys() []key {
 	return []key{
-		{"tenant", text(&s.Tenant, tenantName)},
+		{"tenant", text(&s.Tenant, TenantName)},
 		{"dir", text(&s.Dir, directory)},
 		{"publisher", text(&s.Publisher, optional(printable))},
 		{"settle", duration(&s.Settle, atLeast(0))},
@@ -81,7 +81,7 @@ func (s *Source) keys() []key {
 
 func (t *Target) keys() []key {
 	return []key{
-		{"tenant", text(&t.Tenant, tenantName)},
+		{"tenant", text(&t.Tenant, TenantName)},
 		{"dir", text(&t.Dir, directory)},
 		{"paths", list(&t.Paths, pathPattern)},
 		{"strip_prefix", text(&t.StripPrefix, optional(stripPrefix))},

@@ -44,7 +44,8 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error { return label(s, "tenant", "prod") }
+// TenantName returns an error unless s can be the name of a tenant. It is a Fault.
+func TenantName(s string) error { return label(s, "tenant", "prod") }
 
 func channelName(s string) error { return label(s, "channel", "main") }
 

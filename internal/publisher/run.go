@@ -238,6 +238,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
+	if seen.Anew {
+		d.registered = nil // It may be another etcd.
+	}
 	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
@@ -283,9 +286,9 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded())
+	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
 	if d.sweeps.garbage == nil { // else what a keyframe reuses may go
-		d.keeper.ask(d.view)
+		d.keeper.ask(d.commits(), d.view)
 	}
 	return heldWait(out.held)
 }
@@ -313,6 +316,8 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, store.ErrNotLeader):
 		d.election.Deposed(d.seat)
 		return 0
+	case errors.Is(err, store.ErrRegistration):
+		return 0 // The next step reads it.
 	case errors.Is(err, errBusy):
 		// What is done under a busy file need not have settled when it goes.
 		d.note(watcher.Dirty{All: true})
@@ -330,7 +335,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 		return rootPoll
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
-		return heldWait(held) // else either side must change
+		return sooner(heldWait(held), d.restrained(err)) // else either side must change
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
 		d.diary.state("holding", d.options.Store.Advised(err).Error())
 		return d.lookAgain(ctx)

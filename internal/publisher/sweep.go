@@ -168,7 +168,7 @@ func (d *daemon) endSweep() {
 	}
 	s.garbage = nil
 	if d.leads() {
-		d.keeper.ask(d.view) // it had to wait
+		d.keeper.ask(d.commits(), d.view) // it had to wait
 	}
 }
 
