@@ -61,7 +61,9 @@ func (f *fleet) daemonFigures(on *connection) metrics.Daemon {
 }
 
 func sourceFigures(s publisher.Status) metrics.SourceStatus {
-	return metrics.SourceStatus{State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun)}
+	return metrics.SourceStatus{
+		State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Space: metrics.Space(s.Space), Watch: watchFigures(s.Watch, s.Begun),
+	}
 }
 
 func targetFigures(s agent.Status) metrics.TargetStatus {
