@@ -169,7 +169,7 @@ func TestSampleShowsTheDefaults(t *testing.T) {
 }
 
 func TestSampleMentionsEveryKey(t *testing.T) {
-	header := regexp.MustCompile(`(?m)^#\[+(\w+)\]+$`)
+	header := regexp.MustCompile(`(?m)^#\[+([\w.]+)\]+$`)
 	text := string(readFile(t, sample))
 	sections := map[string]string{}
 	name, rest := "", text
@@ -184,7 +184,13 @@ func TestSampleMentionsEveryKey(t *testing.T) {
 			continue
 		}
 		for _, inner := range k.inside() {
-			mentioned(t, sections, k.name, inner.name)
+			if inner.inside == nil {
+				mentioned(t, sections, k.name, inner.name)
+				continue
+			}
+			for _, innermost := range inner.inside() {
+				mentioned(t, sections, k.name+"."+inner.name, innermost.name)
+			}
 		}
 	}
 }
