@@ -19,6 +19,7 @@ import (
 const (
 	pauseName = "pause"
 	pinName   = "pin"
+	retryName = "retry"
 )
 
 // Hold is an operator's word that a target stays as it is.
@@ -43,7 +44,11 @@ func (h Hold) String() string {
 }
 
 // Holds are what an operator holds a target by; nil is nothing.
-type Holds struct{ Pause, Pin *Hold }
+type Holds struct {
+	Pause, Pin *Hold
+	// Retry says that what was refused is to be tried again.
+	Retry *Hold
+}
 
 // Pause makes the agent of the target at dir, now running or later, neither apply nor
 // repair anything until Resume. It needs no lock. The error wraps journal.ErrNone if
@@ -51,6 +56,13 @@ type Holds struct{ Pause, Pin *Hold }
 func Pause(dir string, h Hold) error {
 	h.Generation = 0
 	return hold(dir, pauseName, h)
+}
+
+// Retry makes the agent of the target at dir, now running or later, try again what a hook
+// has refused. It needs no lock. The error wraps journal.ErrNone if there is no journal.
+func Retry(dir string, h Hold) error {
+	h.Generation = 0
+	return hold(dir, retryName, h)
 }
 
 // Resume takes back Pause and a pin, and returns what there was. The error wraps
@@ -78,7 +90,10 @@ func ReadHolds(dir string) (h Holds, err error) {
 	if h.Pause, err = readHold(dir, pauseName); err != nil {
 		return h, err
 	}
-	h.Pin, err = readHold(dir, pinName)
+	if h.Pin, err = readHold(dir, pinName); err != nil {
+		return h, err
+	}
+	h.Retry, err = readHold(dir, retryName)
 	return h, err
 }
 
@@ -145,6 +160,9 @@ func (t *Target) Holds() (h Holds, err error) {
 	} else if err = is(t.o.Dir, t.dir); err == nil {
 		if h.Pause, err = t.readHold(pauseName); err == nil {
 			h.Pin, err = t.readHold(pinName)
+		}
+		if err == nil {
+			h.Retry, err = t.readHold(retryName)
 		}
 	}
 	if err != nil {
