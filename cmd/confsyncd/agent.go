@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
@@ -58,10 +59,14 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 	return supervise.Service{
 		Name: serviceName(t.Tenant, t.Dir), Settings: settings{t, o.UID, o.GID, on.number}, Log: on.log.With("tenant", t.Tenant, "path", t.Dir),
 		New: func(hooks supervise.Hooks) (supervise.Task, error) {
-			o := o
+			o, figures := o, on.metrics.Target(t.Tenant, t.Dir)
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
 			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
+			o.Applied = func(done agent.Applied) { countApply(figures, done) }
+			o.Repaired = figures.Repaired
 			o.Status = func(s agent.Status) {
+				figures.Status(targetFigures(s))
+				hooks.Good(s.Generation > 0)
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())
@@ -76,7 +81,9 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 	if err != nil {
 		return agent.Options{}, configError{err}
 	}
+	name, _ := os.Hostname() // without one a rollout to a share of the hosts comes last here
 	return agent.Options{
+		Channel: t.Channel, Host: agent.Host{ID: name},
 		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
 		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", ReportDrift: t.Drift == "report", StateDir: c.StateDir,
 		Store: etcd.Tenant(t.Tenant), Log: log,

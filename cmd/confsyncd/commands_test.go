@@ -21,7 +21,7 @@ import (
 )
 
 // patience of the tests. Nothing waits that long unless it fails.
-const testPatience = 25 * time.Second
+const testPatience = time.Minute
 
 // wait waits until check is content, and otherwise fails with its last complaint.
 func wait(ts *testscript.TestScript, check func() error) {

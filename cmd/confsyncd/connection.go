@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/metrics"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -21,6 +22,7 @@ type connection struct {
 	settings shared
 	log      hclog.Logger
 	etcd     *store.Client
+	metrics  *metrics.Metrics // the daemon's, whatever its connection
 }
 
 // shared are the settings that all services depend on.
@@ -47,18 +49,21 @@ func (a *app) connect(c *config.Config, before *connection) (*connection, error)
 		}
 		settings.files[i] = sha256.Sum256(b)
 	}
-	number := 1
+	number, figures := 1, (*metrics.Metrics)(nil)
 	if before != nil {
 		if reflect.DeepEqual(before.settings, settings) {
 			return before, nil
 		}
-		number = before.number + 1
+		number, figures = before.number+1, before.metrics
+	}
+	if figures == nil {
+		figures = metrics.New(programVersion())
 	}
 	log, err := a.logger(c, true)
 	if err != nil {
 		return nil, configError{err}
 	}
-	return &connection{number: number, settings: settings, log: log, etcd: client(c, log)}, nil
+	return &connection{number: number, settings: settings, log: log, etcd: client(c, log), metrics: figures}, nil
 }
 
 func (c *connection) close() error { return c.etcd.Close() }

@@ -108,6 +108,7 @@ func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
 	o.flag("max-delete", "hold if more of the tree is gone at once; below 20 files: all of it (default 50%)", func(s *source) value { return into(&s.MaxDelete, "percent", config.ParsePercent) })
 	o.flag("standby", "stand by while another publisher leads: of the same directory (shared), or of an equal one (copy)", func(s *source) value { return into(&s.Standby, "word", text) })
 	o.flag("standby-ttl", "with --standby: lead no longer than this without a sign of life (default 10s)", func(s *source) value { return into(&s.StandbyTTL, "duration", config.ParseDuration) })
+	o.flag("channels", "channels that each commit advances; the others move by \"channel promote\" (default main)", func(s *source) value { return into(&s.Channels, "names", words) })
 	return o
 }
 
@@ -121,6 +122,7 @@ func targetFlags(cmd *cobra.Command) *overrides[config.Target] {
 	o.flag("mode", "what switches at once: files (each path) or tree (default files)", func(t *target) value { return into(&t.Mode, "word", text) })
 	o.flag("existing", "what to do with files that differ at first contact: refuse or replace (default refuse)", func(t *target) value { return into(&t.Existing, "word", text) })
 	o.flag("drift", "what to do with what others change on this host: repair or report (default repair)", func(t *target) value { return into(&t.Drift, "word", text) })
+	o.flag("channel", "channel to follow (default main)", func(t *target) value { return into(&t.Channel, "name", text) })
 	o.flag("owner", "who owns what is written (default who runs this)", func(t *target) value { return into(&t.Owner, "name", text) })
 	o.flag("group", "group of what is written (default of who runs this)", func(t *target) value { return into(&t.Group, "name", text) })
 	o.flag("file-mode", "octal mode of all files (default as published)", func(t *target) value {

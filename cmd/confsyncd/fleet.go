@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/metrics"
 	"github.com/confsyncd/confsyncd/internal/notify"
 	"github.com/confsyncd/confsyncd/internal/supervise"
 )
@@ -28,7 +30,9 @@ type fleet struct {
 
 	connection *connection // of the services that run; nil before the first load
 	log        hclog.Logger
-	refused    atomic.Bool // the last reload found faults
+	where      metrics.Listening       // the daemon answers for monitoring, after the configuration
+	listen     func(metrics.Listening) // has it answer elsewhere; nil before there is who answers
+	refused    atomic.Bool             // the last reload found faults
 }
 
 // run runs the daemon until ctx ends. HUP reads the configuration again, USR1 makes
@@ -48,7 +52,11 @@ func (f *fleet) run(ctx context.Context) error {
 	})
 	notifier = notify.New(notify.Options{State: func() notify.State { return f.state(supervisor.Health()) }, Changed: supervisor.Changed(), Log: f.log})
 
-	// It tells until the services have ended.
+	monitoring := f.monitoring(supervisor.Health, notifier.Stuck)
+	monitoring.Listen(f.where)
+	f.listen = monitoring.Listen
+
+	// Both tell until the services have ended.
 	telling, told := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group
 	g.Go(func() error {
@@ -59,6 +67,7 @@ func (f *fleet) run(ctx context.Context) error {
 		notifier.Run(telling)
 		return nil
 	})
+	g.Go(func() error { return monitoring.Run(telling) })
 	g.Go(func() error {
 		for {
 			select {
@@ -102,8 +111,15 @@ func (f *fleet) load() (supervise.Set, error) {
 		return supervise.Set{}, err
 	}
 	before := f.connection
-	f.connection, f.log = connection, connection.log
+	f.connection, f.log, f.where = connection, connection.log, f.listening(c)
+	connection.metrics.Daemon(func() metrics.Daemon { return f.daemonFigures(connection) })
+	if f.listen != nil {
+		f.listen(f.where)
+	}
 	return supervise.Set{Services: services, Settled: func() {
+		connection.metrics.Keep(func(tenant, dir string) bool {
+			return slices.ContainsFunc(services, func(s supervise.Service) bool { return s.Name == serviceName(tenant, dir) })
+		})
 		if before == nil || before == connection {
 			return
 		}

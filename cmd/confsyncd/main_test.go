@@ -15,6 +15,8 @@
 //	signal NAME SIGNAL       send HUP or USR1
 //	notify FILE [USEC]       be the service manager of the daemons started after: what they tell
 //	                         goes to FILE, and their watchdog's time is USEC microseconds
+//	ask CODE NAME PATH REGEXP  get the page from the daemon, which answers for monitoring, until it comes with
+//	                         that code and has a line that matches; with "!" before it, until it has none
 //	silent FILE REGEXP       wait until no line that matches has come for eight seconds
 //	await FILE REGEXP        wait until the file has a line that matches
 //	! await FILE             wait until nothing is there
@@ -77,7 +79,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"run": command, "person": person, "until": until, "daemon": start, "end": end, "signal": send, "notify": listen, "silent": silent,
-			"await": await, "same": same, "tree": tree, "etcd": etcd,
+			"await": await, "ask": ask, "same": same, "tree": tree, "etcd": etcd,
 		},
 	})
 }

@@ -64,7 +64,7 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 	return supervise.Service{
 		Name: serviceName(s.Tenant, s.Dir), Settings: settings{s, on.number}, Log: on.log.With("tenant", s.Tenant, "path", s.Dir),
 		New: func(hooks supervise.Hooks) (supervise.Task, error) {
-			o := o
+			o, figures := o, on.metrics.Source(s.Tenant, s.Dir)
 			o.TakeOver = takeOver && !begun.Load()
 			running := sync.OnceFunc(func() {
 				begun.Store(true)
@@ -75,8 +75,11 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 				running()
 			}
 			o.Status = func(now publisher.Status) {
+				figures.Status(sourceFigures(now))
+				hooks.Good(now.State == "live" || now.State == "standby" || now.State == "busy")
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}
+			o.Committed = func(done publisher.Commit) { countCommit(figures, done) }
 			service, err := publisher.New(o)
 			if err != nil {
 				return supervise.Task{}, err
@@ -100,6 +103,7 @@ func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log
 	o := publisher.Options{
 		Prefix: c.Etcd.Prefix, Tenant: s.Tenant, Dir: s.Dir, Name: s.Publisher, Settle: s.Settle, MaxDelay: s.MaxDelay, Rescan: s.Rescan,
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", GitModes: s.FileMode == "git", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
+		Channels: s.Channels,
 		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
 	if s.Standby != "" {

@@ -90,7 +90,7 @@ func (p *place) run() {
 // await waits until the target's report has a state.
 func (p *place) await(state string) report.Report {
 	p.Helper()
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		r, err := report.Read(p.target.StateDir)
 		if err == nil && len(r) == 1 && r[0].State == state {
 			return r[0]
@@ -109,7 +109,7 @@ func TestFileAndSymlinkOfTheSameBytes(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.push()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if _, err := agent.Pull(ctx, p.target); err != nil {
 		t.Fatal(err)

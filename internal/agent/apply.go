@@ -29,10 +29,11 @@ type applier struct {
 	target  *install.Target
 	// expect is told what the target is about to hold; nil tells nobody.
 	expect func(diff.Tree)
-	// refused is the version that install refused last, from the position refusedAt, so
-	// that looking again whether a file is still in the way asks nothing of etcd.
-	refused   *store.Version
-	refusedAt diff.Position
+	// refused is the version that install refused last, from the position refusedAt under
+	// the head refusedUnder, so that looking again whether a file is still in the way asks nothing of etcd.
+	refused      *store.Version
+	refusedAt    diff.Position
+	refusedUnder *store.Head
 }
 
 // apply brings the target to the view's head. It returns nil if it is there already.
@@ -53,7 +54,7 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 	}
 	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
-		a.refused, a.refusedAt = version, a.target.State().Position
+		a.refused, a.refusedAt, a.refusedUnder = version, a.target.State().Position, view.Head
 	}
 	if err != nil {
 		return nil, err
@@ -62,6 +63,9 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, err
 	}
 	done := &Applied{Result: result, Position: version.Position(), From: before.Position.Generation, Duration: time.Since(begin)}
+	if done.From > 0 {
+		done.Since = version.Since
+	}
 	after := a.target.State()
 	if before.Position == after.Position && before.Meta == after.Meta && result.Created+result.Changed+result.Deleted+result.Corrected == 0 {
 		return nil, nil
@@ -74,15 +78,23 @@ func (a *applier) plan(v *store.Version) (install.Plan, error) {
 	return install.Plan{Position: v.Position(), Want: want, All: v.Tree, Meta: a.options.meta(), KeepDrift: a.options.ReportDrift}, err
 }
 
-// resolve works out the version at the head.
+// resolve works out the version that the target is to come to.
 func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version, error) {
 	state := a.target.State()
-	if a.refused != nil && a.refused.Head.Same(view.Head) && a.refusedAt == state.Position {
+	if a.refused != nil && a.refusedAt == state.Position && a.options.sameAim(a.refusedUnder, view.Head) {
 		return a.refused, nil
 	}
 	have := store.Have{Position: state.Position, Tree: state.All}
 	if m := a.options.meta(); state.Meta.Tenant != m.Tenant || state.Meta.Prefix != m.Prefix {
 		have = store.Have{} // the operator points the target at another tenant
+	}
+	if err := a.behind(ctx, view, have.Position); err != nil {
+		return nil, err
+	}
+	seen := view.Head
+	view, err := a.aim(ctx, view)
+	if err != nil {
+		return nil, err
 	}
 	version, err := a.options.Store.Resolve(ctx, have, view)
 	switch {
@@ -92,21 +104,21 @@ func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version,
 		return nil, refuse(fmt.Errorf("etcd has no commit of tenant %q any more, here is generation %d", a.options.Tenant, have.Position.Generation),
 			"files are kept; if etcd was replaced, let the publisher publish: it continues the history")
 	case errors.Is(err, store.ErrRewound), errors.Is(err, store.ErrForeignTenant):
-		return a.accept(ctx, view, err)
+		return a.accept(ctx, view, seen, err)
 	}
 	return version, err
 }
 
-// accept goes on from a head that does not follow from where the target is, if an
-// operator has accepted that.
-func (a *applier) accept(ctx context.Context, view store.View, cause error) (*store.Version, error) {
+// accept goes on from a view that does not follow from where the target is, if an
+// operator has accepted the head that was seen, or one before it.
+func (a *applier) accept(ctx context.Context, view store.View, seen *store.Head, cause error) (*store.Version, error) {
 	head := view.Head.Position
 	accepted, err := a.target.Accepted()
 	if err != nil {
 		return nil, err
 	}
 	at := a.target.State().Position
-	if accepted == nil || accepted.Tenant != head.Tenant || head.Generation < accepted.Generation {
+	if accepted == nil || accepted.Tenant != head.Tenant || seen.Position.Generation < accepted.Generation {
 		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
 			"if none does, \"confsyncd push --tenant %s --dir DIR --found %v:%d\" at the publisher leads all hosts on (the highest generation that any host shows is the one to name), "+
 			"\"confsyncd accept %s\" just this one",

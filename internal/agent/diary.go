@@ -186,6 +186,9 @@ func (d *diary) repaired(paths []string, r install.Result, took time.Duration) {
 		words = append(words, strconv.Quote(path))
 	}
 	d.log.Info("repaired", "paths", len(paths), "first", strings.Join(words, "; "), "kept", r.Kept, "bytes", r.Bytes, "duration_ms", took.Milliseconds())
+	if d.options.Repaired != nil {
+		d.options.Repaired(len(paths))
+	}
 }
 
 // fights notes that a path does not stay repaired.

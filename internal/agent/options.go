@@ -11,6 +11,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // Options say what is applied where.
@@ -18,6 +19,10 @@ type Options struct {
 	Prefix string // of the keys in etcd
 	Tenant string
 	Dir    string // absolute
+	// Channel is what the target follows; empty is codec.MainChannel.
+	Channel string
+	// Host tells rollouts who this is.
+	Host Host
 	// Paths are patterns of what is selected; none selects everything.
 	Paths []string
 	// StripPrefix is taken off the selected paths; it ends with a slash.
@@ -55,6 +60,8 @@ type Options struct {
 	Status func(Status)
 	// Applied is called after each apply, if it is set.
 	Applied func(Applied)
+	// Repaired is called after each repair, if it is set, with how many paths were put right.
+	Repaired func(paths int)
 	// InSync is called when the target has come to equal the head, if it is set.
 	InSync func(generation uint64)
 	// Rested is called, if it is set, when the agent has had nothing to do for a moment
@@ -70,11 +77,20 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // of the target; 0 before the first apply
-	Head          uint64 // the newest generation that is known; 0 if none is
+	Head          uint64 // what its channel is known to be at; 0 if that is not known
 	// Position is what the target is at; zero before the first apply.
 	Position diff.Position
 	// Drift is how many paths are not as they were published.
 	Drift int
+	// Behind is since when there has been a generation that the target lacks, as far as
+	// is known here; zero if there is none.
+	Behind time.Time
+	// Failures are how many attempts to apply have failed and are made again.
+	Failures uint64
+	// Watch is how the target is watched, and Begun how often the head was read and
+	// watched from there.
+	Watch watcher.Health
+	Begun uint64
 }
 
 // Applied is what an apply did.
@@ -83,6 +99,9 @@ type Applied struct {
 	Position diff.Position
 	// From is the generation before, 0 at first contact.
 	From uint64
+	// Since is when the oldest of the generations was committed that are new, by its
+	// publisher's clock; zero if that is not known.
+	Since time.Time
 	// Duration is from the news of the head to the end of the apply.
 	Duration time.Duration
 }

@@ -14,7 +14,8 @@ import (
 // ErrNoGeneration is returned when a generation that is to be pinned is not there.
 var ErrNoGeneration = errors.New("the generation is not in etcd")
 
-// wanted works out the version that is to be applied: the head, or what is pinned.
+// wanted works out the version that is to be applied: what the channel is at, or what is
+// pinned.
 func (a *applier) wanted(ctx context.Context, view store.View) (*store.Version, error) {
 	if a.options.Pin == nil {
 		return a.resolve(ctx, view)
@@ -27,6 +28,11 @@ func (a *applier) fresh(ctx context.Context, view store.View) (*store.Version, e
 	generation := uint64(0)
 	if a.options.Pin != nil {
 		generation = a.options.Pin.Generation
+	} else {
+		var err error
+		if view, err = a.aim(ctx, view); err != nil {
+			return nil, err
+		}
 	}
 	version, err := a.options.Store.At(ctx, view, generation)
 	switch {

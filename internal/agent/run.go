@@ -48,9 +48,12 @@ type Agent struct {
 	applier applier
 	view    store.View
 	seen    bool        // view was filled
+	behind  time.Time   // since when there is something to follow that the target is not at; zero if there is nothing
+	retries uint64      // attempts that failed and are made again
+	begun   uint64      // how often the feed has begun
 	missing *store.Head // under which something was missing
 	pace    store.Backoff
-	current bool // the target was brought to the view's head
+	current bool // the target was brought to what it follows under the view's head
 	holds   install.Holds
 	watch   *watch
 	dirty   dirty
@@ -175,7 +178,9 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 		a.diary.unopened(err)
 		return openAgain
 	}
-	a.take(feed)
+	if a.take(feed) {
+		a.tell() // An apply may take long.
+	}
 	if paused, err := a.paused(); err != nil {
 		return openAgain
 	} else if paused {
@@ -205,16 +210,21 @@ func sooner(a, b time.Duration) time.Duration {
 	return a
 }
 
-// take takes what is newest in etcd.
-func (a *Agent) take(feed *store.Feed) {
+// take takes what is newest in etcd, and reports whether the target may have to follow it.
+func (a *Agent) take(feed *store.Feed) bool {
+	a.begun = feed.Begun()
 	view, ok := feed.Take()
 	if !ok || a.seen && !view.Supersedes(a.view) {
-		return
+		return false
 	}
-	if !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) {
+	// A head that moves on, or that has another keyframe, changes nothing where it leaves the
+	// channel.
+	other := !a.seen || view.Anew || view.Err != nil || !view.Head.Same(a.view.Head) && !a.options.sameAim(view.Head, a.view.Head)
+	if other {
 		a.current = false
 	}
 	a.view, a.seen = view, true
+	return other
 }
 
 // follow brings the target to the head that was seen last; away is why etcd cannot be
@@ -312,8 +322,17 @@ func (a *Agent) tell() {
 		now.Generation = now.Position.Generation
 	}
 	if a.view.Head != nil {
-		now.Head = a.view.Head.Position.Generation
+		to, _ := a.options.follow(a.view.Head)
+		now.Head = to.Generation
 	}
+	switch {
+	case now.Head <= now.Generation:
+		a.behind = time.Time{}
+	case a.behind.IsZero():
+		a.behind = time.Now()
+	}
+	now.Behind, now.Failures = a.behind, a.retries
+	now.Watch, now.Begun = a.watch.Health(), a.begun
 	a.options.Status(now)
 }
 
@@ -323,7 +342,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 	switch {
 	case ctx.Err() != nil:
 		return never
-	case errors.Is(err, ErrNothing):
+	case errors.Is(err, ErrNothing), errors.Is(err, ErrChannel):
 		a.diary.waiting(err)
 		return never
 	case errors.Is(err, ErrRefused):
@@ -340,6 +359,7 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 		a.reread(ctx)
 		return damagedAgain
 	}
+	a.retries++
 	a.diary.failing(err)
 	return a.pace.Next()
 }

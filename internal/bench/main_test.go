@@ -49,7 +49,7 @@ func buildAndRun(m *testing.M) int {
 	if *programFlag == "" {
 		program = filepath.Join(dir, "confsyncd")
 		var out []byte
-		build := exec.Command("go", "build", "-trimpath", "-tags", "lean grpcnotrace", "-ldflags", "-s -w", "-o", program, "../../cmd/confsyncd")
+		build := exec.Command("go", "build", "-trimpath", "-tags", "lean grpcnotrace nethttpomithttp2", "-ldflags", "-s -w", "-o", program, "../../cmd/confsyncd")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		out, err = build.CombinedOutput()
 		fmt.Fprintf(os.Stderr, "%s", out)

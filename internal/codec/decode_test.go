@@ -674,6 +674,19 @@ func TestRecordOrHeadWithABadField(t *testing.T) {
 		"a keyframe without hash": func(m *wirepb.Head) { m.Keyframe = noHash },
 		"a name too long":         func(m *wirepb.Head) { m.Publisher = long },
 		"an instance too long":    func(m *wirepb.Head) { m.Instance = long },
+		"a channel beyond it":     func(m *wirepb.Head) { m.Channels = []*wirepb.Channel{{Name: "main", Generation: 43, Commit: hash[:]}} },
+		"a channel at none":       func(m *wirepb.Head) { m.Channels = []*wirepb.Channel{{Name: "main", Commit: hash[:]}} },
+		"a channel without name":  func(m *wirepb.Head) { m.Channels = []*wirepb.Channel{{Generation: 1, Commit: hash[:]}} },
+		"channels out of order": func(m *wirepb.Head) {
+			m.Channels = []*wirepb.Channel{{Name: "b", Generation: 1, Commit: hash[:]}, {Name: "a", Generation: 1, Commit: hash[:]}}
+		},
+		"too many channels": func(m *wirepb.Head) { m.Channels = make([]*wirepb.Channel, MaxChannels+1) },
+		"a rollout beyond it": func(m *wirepb.Head) {
+			m.Ahead = &wirepb.Ahead{Channel: "main", Generation: 43, Commit: hash[:]}
+		},
+		"a rollout to more than all": func(m *wirepb.Head) {
+			m.Ahead = &wirepb.Ahead{Channel: "main", Generation: 42, Commit: hash[:], Hosts: []*wirepb.Selector{{Percent: 101}}}
+		},
 	}
 	for name, alter := range heads {
 		t.Run("head with "+name, func(t *testing.T) {

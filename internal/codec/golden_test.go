@@ -60,6 +60,13 @@ func goldenHeadFirst() Head {
 	return Head{Position: diff.Position{Tenant: goldenTenant(), Generation: 1, Commit: numbered(0xc0)}, Digest: numbered(0xd1), Founding: 1}
 }
 
+func goldenHeadChannels() Head {
+	h := goldenHead()
+	h.Channels = []Channel{{Name: "canary", Generation: 42, Commit: numbered(0xc0)}, {Name: "main", Generation: 39, Commit: numbered(0xc2)}}
+	h.Ahead = &Ahead{Channel: "main", Generation: 41, Commit: numbered(0xc3), Hosts: []Selector{{Label: "role=web", Percent: 10}, {Percent: 1}}}
+	return h
+}
+
 func goldenPacks() []PackRef {
 	return []PackRef{{Hash: numbered(0xa1), Size: 1000}, {Hash: numbered(0xa2), Size: 2000}, {Hash: numbered(0xa3), Size: 3000}}
 }
@@ -345,7 +352,7 @@ func wantSameBody(t testing.TB, got, want []byte) {
 }
 
 func TestGoldenHead(t *testing.T) {
-	for name, want := range map[string]Head{"head": goldenHead(), "head_first": goldenHeadFirst()} {
+	for name, want := range map[string]Head{"head": goldenHead(), "head_first": goldenHeadFirst(), "head_channels": goldenHeadChannels()} {
 		t.Run(name, func(t *testing.T) {
 			encoded, err := EncodeHead(want)
 			if err != nil {

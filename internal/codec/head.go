@@ -50,6 +50,9 @@ func EncodeHead(h Head) ([]byte, error) {
 	if len(h.Publisher) > MaxName || len(h.Instance) > MaxName {
 		return nil, fmt.Errorf("encode head: the publisher's name or instance is over %d bytes", MaxName)
 	}
+	if err := checkChannels(h); err != nil {
+		return nil, fmt.Errorf("encode head: %w", err)
+	}
 	plain, err := proto.MarshalOptions{Deterministic: true}.Marshal(&wirepb.Head{
 		Tenant:     h.Position.Tenant[:],
 		Generation: h.Position.Generation,

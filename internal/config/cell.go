@@ -52,6 +52,18 @@ func mode(field **uint32, ok rule[*uint32]) cell {
 	})
 }
 
+func boolean(field *bool) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = v.kind == unstable.Bool && v.text == "true"
+			if v.kind != unstable.Bool {
+				r.wrongKind(v, "true or false, without quotes")
+			}
+		},
+		check: func() Faults { return nil },
+	}
+}
+
 // scalar is a key whose value is a string that parse understands.
 func scalar[T any](field *T, want string, ok rule[T], parse func(string) (T, error)) cell {
 	return cell{

@@ -27,6 +27,7 @@ type Config struct {
 	StateDir string // absolute; empty only if Default knows none
 	Etcd     Etcd
 	Log      Log
+	HTTP     HTTP
 	Sources  []Source
 	Targets  []Target
 
@@ -52,6 +53,13 @@ type Log struct {
 	Format string // "auto", "text" or "json"
 }
 
+// HTTP says where daemons answer for monitoring.
+type HTTP struct {
+	Publisher string // host and port of "publish"; empty: it does not answer
+	Agent     string // of "agent"
+	Pprof     bool   // profiles are given, too
+}
+
 // Source is one directory that is published.
 type Source struct {
 	Tenant      string
@@ -68,6 +76,7 @@ type Source struct {
 	MaxDelete   float64  // share of the tree, 0 to 1
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
+	Channels    []string // that its commits advance
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -84,6 +93,7 @@ type Target struct {
 	Group       string   // name or number; empty: who runs the agent
 	FileMode    *uint32  // permission bits; nil: as published
 	Drift       string   // "repair" or "report"
+	Channel     string   // that it follows
 	Hooks       Hooks
 
 	Line int // of its [[target]] header; 0 if from flags
@@ -130,13 +140,14 @@ func DefaultSource() Source {
 		MaxFileSize: 16 << 20,
 		MaxDelete:   0.5,
 		StandbyTTL:  10 * time.Second,
+		Channels:    []string{"main"},
 	}
 }
 
 // DefaultTarget returns a target that lacks only its tenant and directory.
 func DefaultTarget() Target {
 	return Target{
-		Mode: "files", Existing: "refuse", Drift: "repair",
+		Mode: "files", Existing: "refuse", Drift: "repair", Channel: "main",
 		Hooks: Hooks{CheckTimeout: 30 * time.Second, ReloadTimeout: 30 * time.Second, ReloadPaths: allPaths(), HealthTimeout: 10 * time.Second, OnFailure: "revert"},
 	}
 }
@@ -223,6 +234,7 @@ func parse(data []byte) (*Config, Faults) {
 // value is still reported at the line that its key has in the file.
 func (c *Config) Check() Faults {
 	c.StateDir = cleanDir(c.StateDir)
+	c.HTTP.normalise()
 	for i := range c.Sources {
 		c.Sources[i].normalise()
 	}
@@ -246,6 +258,8 @@ func (t *Target) Check() Faults {
 	t.normalise()
 	return check(t)
 }
+
+func (h *HTTP) normalise() { h.Publisher, h.Agent = withHost(h.Publisher), withHost(h.Agent) }
 
 func (s *Source) normalise() { s.Dir = cleanDir(s.Dir) }
 

@@ -69,6 +69,11 @@ endpoints = ["https://e1:2379", "https://[::1]:2379"]
 username = "agent"
 password_file = "/etc/confsyncd/password"
 
+[http]
+publisher = ":9464"
+agent = "[::1]:0"
+pprof = true
+
 [[source]]
 tenant = "prod"
 dir = "/srv/config/prod/"
@@ -88,15 +93,16 @@ file_mode = "0640"
 		t.Fatal(err)
 	}
 	source := DefaultSource()
-	source.Tenant, source.Dir, source.Line = "prod", "/srv/config/prod", 9
+	source.Tenant, source.Dir, source.Line = "prod", "/srv/config/prod", 14
 	source.Settle, source.MaxFileSize, source.MaxDelete, source.Ignore = 0, 64<<20, 0.125, []string{}
 	target := DefaultTarget()
-	target.Tenant, target.Dir, target.Line = "prod", "/etc/app", 17
+	target.Tenant, target.Dir, target.Line = "prod", "/etc/app", 22
 	target.Paths, target.StripPrefix = []string{"nginx/**", `nginx/a\[b`}, "nginx/"
 	fileMode := uint32(0o640)
 	target.FileMode = &fileMode
 	same(t, c.StateDir, "/var/lib/confsyncd")
 	same(t, c.Sources, []Source{source})
+	same(t, c.HTTP, HTTP{Publisher: "127.0.0.1:9464", Agent: "[::1]:0", Pprof: true})
 	same(t, c.Targets, []Target{target})
 	same(t, c.Etcd, Etcd{
 		Endpoints: []string{"https://e1:2379", "https://[::1]:2379"}, Prefix: "/confsyncd",

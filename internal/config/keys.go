@@ -22,6 +22,7 @@ func (c *Config) keys() []key {
 		{"state_dir", text(&c.StateDir, optional(directory))},
 		{"etcd", table(&c.Etcd)},
 		{"log", table(&c.Log)},
+		{"http", table(&c.HTTP)},
 		{"source", tables(&c.Sources, DefaultSource)},
 		{"target", tables(&c.Targets, DefaultTarget)},
 	}
@@ -46,6 +47,14 @@ func (l *Log) keys() []key {
 	}
 }
 
+func (h *HTTP) keys() []key {
+	return []key{
+		{"publisher", text(&h.Publisher, optional(listenAddress))},
+		{"agent", text(&h.Agent, optional(listenAddress))},
+		{"pprof", boolean(&h.Pprof)},
+	}
+}
+
 func (s *Source) keys() []key {
 	return []key{
 		{"tenant", text(&s.Tenant, tenantName)},
@@ -62,6 +71,7 @@ func (s *Source) keys() []key {
 		{"max_delete", percent(&s.MaxDelete, share)},
 		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
 		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
+		{"channels", list(&s.Channels, channelName)},
 	}
 }
 
@@ -77,6 +87,7 @@ func (t *Target) keys() []key {
 		{"group", text(&t.Group, optional(printable))},
 		{"file_mode", mode(&t.FileMode, permissions)},
 		{"drift", text(&t.Drift, oneOf("repair", "report"))},
+		{"channel", text(&t.Channel, channelName)},
 		{"hooks", table(&t.Hooks)},
 	}
 }

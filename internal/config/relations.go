@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -44,13 +45,27 @@ func withScheme(endpoints []string, scheme string) string {
 
 func (l *Log) relations() Faults { return nil }
 
-func (s *Source) relations() Faults {
-	if s.MaxDelay <= 0 || s.Settle <= s.MaxDelay {
+func (h *HTTP) relations() Faults {
+	if _, port, err := net.SplitHostPort(h.Agent); err != nil || h.Agent != h.Publisher || port == "0" {
 		return nil
 	}
-	return faultsOf("settle", fault(
+	return faultsOf("agent", fault("give each daemon a port of its own", "%s is the publisher's address too", clip(h.Agent)))
+}
+
+// mostChannels is how many a tenant may have: every host gets all of them with every commit.
+const mostChannels = 16
+
+func (s *Source) relations() Faults {
+	var faults Faults
+	if len(s.Channels) > mostChannels {
+		faults = faultsOf("channels", fault(fmt.Sprintf("write at most %d", mostChannels), "has %d names", len(s.Channels)))
+	}
+	if s.MaxDelay <= 0 || s.Settle <= s.MaxDelay {
+		return faults
+	}
+	return append(faults, faultsOf("settle", fault(
 		fmt.Sprintf("write settle = %q or less, or max_delay = %q or more", s.MaxDelay, s.Settle),
-		"%s is longer than max_delay, which is %s", s.Settle, s.MaxDelay))
+		"%s is longer than max_delay, which is %s", s.Settle, s.MaxDelay))...)
 }
 
 func (t *Target) relations() Faults {

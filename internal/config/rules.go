@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"path/filepath"
 	"strconv"
@@ -43,16 +44,21 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error {
-	const remedy = "use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, such as \"prod\""
+func tenantName(s string) error { return label(s, "tenant", "prod") }
+
+func channelName(s string) error { return label(s, "channel", "main") }
+
+// label is the rule of names that are parts of keys in etcd, or look like such.
+func label(s, of, example string) error {
+	remedy := fmt.Sprintf("use 1 to 63 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, such as %q", example)
 	if s == "" {
-		return fault(`write a name such as "prod"`, "is missing")
+		return fault(fmt.Sprintf("write a name such as %q", example), "is missing")
 	}
 	for i := range len(s) {
 		c := s[i]
 		alphanumeric := 'a' <= c && c <= 'z' || '0' <= c && c <= '9'
 		if !alphanumeric && (i == 0 || !strings.ContainsRune("._-", rune(c))) {
-			return fault(remedy, "%s is no tenant name", clip(s))
+			return fault(remedy, "%s is no %s name", clip(s), of)
 		}
 	}
 	if len(s) > 63 {
@@ -141,6 +147,32 @@ func endpoint(s string) error {
 		return fault("write host and port; etcd's own is 2379", "%s has no valid port", clip(s))
 	}
 	return nil
+}
+
+// listenAddress takes a host, which may be left out, and a port; 0 is any that is free.
+func listenAddress(s string) error {
+	const remedy = `write host and port, such as "127.0.0.1:9464", or "0.0.0.0:9464" for all interfaces`
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return fault(remedy, "%s is no address with host and port", clip(s))
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fault(remedy, "%s has no valid port", clip(s))
+	}
+	address, _, _ := strings.Cut(host, "%") // a zone
+	name := strings.Trim(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.") == ""
+	if !name && net.ParseIP(address) == nil {
+		return fault(remedy, "%s has no valid host", clip(s))
+	}
+	return nil
+}
+
+// withHost has an address that names no host mean this machine alone.
+func withHost(address string) string {
+	if strings.HasPrefix(address, ":") {
+		return "127.0.0.1" + address
+	}
+	return address
 }
 
 func keyPrefix(s string) error {

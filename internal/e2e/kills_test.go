@@ -160,7 +160,7 @@ func (v *victims) recovers() time.Duration {
 	if err != nil {
 		t.Fatalf("the target does not become equal: %v\npublisher: %s\nagent: %s", err, lab.Tail(v.source.Log), lab.Tail(v.target.Log))
 	}
-	_, err = lab.Eventually(5*time.Second, func() error {
+	_, err = lab.Eventually(within, func() error {
 		if s := v.target.Status(t); len(s.Targets) != 1 || s.Targets[0].State != "in_sync" || s.Targets[0].Behind == nil ||
 			*s.Targets[0].Behind != 0 || s.Targets[0].Pending != 0 {
 			return fmt.Errorf("the journal is not at the head: %+v", s)

@@ -71,7 +71,7 @@ func (m *member) leads(t *testing.T, within time.Duration) time.Duration {
 
 func (m *member) follows(t *testing.T, leader string) {
 	t.Helper()
-	m.awaits(t, 5*time.Second, "follows "+leader, func(s election.State) bool { return !s.Leads() && s.Leader.Publisher == leader })
+	m.awaits(t, 30*time.Second, "follows "+leader, func(s election.State) bool { return !s.Leads() && s.Leader.Publisher == leader })
 }
 
 func raw(t *testing.T, endpoint string) *clientv3.Client {
@@ -108,10 +108,10 @@ func TestOneLeadsAndTheNextTakesOverAtOnce(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	a, b, c := join(t, endpoint, "a"), join(t, endpoint, "b"), join(t, endpoint, "c")
 	a.Stand(true)
-	a.leads(t, 5*time.Second)
+	a.leads(t, 30*time.Second)
 	b.Stand(true)
 	b.follows(t, "a")
-	b.awaits(t, 5*time.Second, "sees itself", func(election.State) bool { return b.Peer("instance-b") && b.Peer("instance-a") })
+	b.awaits(t, 30*time.Second, "sees itself", func(election.State) bool { return b.Peer("instance-b") && b.Peer("instance-a") })
 	c.Stand(true)
 	c.follows(t, "a")
 	a.stop()
@@ -135,7 +135,7 @@ func TestSeatThatIsTakenAwayIsTakenAnew(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	a := join(t, endpoint, "a")
 	a.Stand(true)
-	a.leads(t, 5*time.Second)
+	a.leads(t, 30*time.Second)
 	seat := a.State().Seat
 	etcd := raw(t, endpoint)
 	for what, take := range map[string]func() error{
@@ -159,7 +159,7 @@ func TestSeatThatIsTakenAwayIsTakenAnew(t *testing.T) {
 			if err := take(); err != nil {
 				t.Fatal(err)
 			}
-			a.awaits(t, 5*time.Second, "leads by another seat", func(s election.State) bool { return s.Leads() && s.Seat != seat })
+			a.awaits(t, 30*time.Second, "leads by another seat", func(s election.State) bool { return s.Leads() && s.Seat != seat })
 			seat = a.State().Seat
 		})
 	}
@@ -180,17 +180,17 @@ func TestSeatThatAKilledProcessLeftIsNotWaitedFor(t *testing.T) {
 	defer left.Leave(t.Context()) //nolint:errcheck // Only tidying up.
 	a := join(t, endpoint, "a")
 	a.Stand(true)
-	a.leads(t, 5*time.Second)
+	a.leads(t, 30*time.Second)
 }
 
 func TestTwoWithACopiedStateDoNotTakeTurns(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	a, b := join(t, endpoint, "a"), join(t, endpoint, "a")
 	a.Stand(true)
-	a.leads(t, 5*time.Second)
+	a.leads(t, 30*time.Second)
 	b.Stand(true)
-	b.leads(t, 5*time.Second)
-	a.awaits(t, 5*time.Second, "stands behind", func(s election.State) bool { return !s.Leads() && seats(t, raw(t, endpoint)) == 2 })
+	b.leads(t, 30*time.Second)
+	a.awaits(t, 30*time.Second, "stands behind", func(s election.State) bool { return !s.Leads() && seats(t, raw(t, endpoint)) == 2 })
 	seat := b.State().Seat
 	time.Sleep(2 * ttl)
 	if s := b.State(); s.Seat != seat || a.State().Leads() {
@@ -205,7 +205,7 @@ func TestKeyWithoutALeaseLeadsNobody(t *testing.T) {
 	}
 	a := join(t, endpoint, "a")
 	a.Stand(true)
-	a.leads(t, 5*time.Second)
+	a.leads(t, 30*time.Second)
 }
 
 // server is an etcd that is stopped and started again at the same address.
@@ -240,7 +240,7 @@ func TestElectionGoesOnAfterEtcd(t *testing.T) {
 			defer b.stop()
 			defer a.stop()
 			a.Stand(true)
-			a.leads(t, 5*time.Second)
+			a.leads(t, 30*time.Second)
 			b.Stand(true)
 			b.follows(t, "a")
 			s.Close()
@@ -251,7 +251,7 @@ func TestElectionGoesOnAfterEtcd(t *testing.T) {
 				return a.State().Leads() != b.State().Leads() && seats(t, raw(t, "http://"+s.address)) == 2
 			}
 			for !one() {
-				if time.Since(begin) > 10*time.Second {
+				if time.Since(begin) > 30*time.Second {
 					t.Fatalf("%+v\n%+v", a.State(), b.State())
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -271,7 +271,7 @@ func TestManyLeaveAndComeBack(t *testing.T) {
 	}
 	for i := range 20 {
 		var leader *member
-		members[0].awaits(t, 5*time.Second, "one leads", func(election.State) bool {
+		members[0].awaits(t, 30*time.Second, "one leads", func(election.State) bool {
 			for _, m := range members {
 				if m.State().Leads() {
 					leader = m
@@ -280,7 +280,7 @@ func TestManyLeaveAndComeBack(t *testing.T) {
 			return leader != nil
 		})
 		leader.Stand(false)
-		leader.awaits(t, 5*time.Second, fmt.Sprintf("leaves, round %d", i), func(s election.State) bool { return !s.Leads() })
+		leader.awaits(t, 30*time.Second, fmt.Sprintf("leaves, round %d", i), func(s election.State) bool { return !s.Leads() })
 		leader.Stand(true)
 	}
 }

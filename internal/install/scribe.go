@@ -31,8 +31,9 @@ type batch struct {
 
 // scribes returns those that work for a stage. They must be waited for.
 func (s *stage) scribes() *scribes {
-	c := &scribes{s: s, idle: make(chan *batch, workers())}
-	for range workers() {
+	n := workers() // Asked once: the runtime may change GOMAXPROCS.
+	c := &scribes{s: s, idle: make(chan *batch, n)}
+	for range n {
 		c.idle <- &batch{}
 	}
 	return c

@@ -11,10 +11,18 @@ import (
 // ago, so a write right after the look may leave no trace in them.
 const raceWindow = 20 * time.Millisecond
 
+// coarseWindow is the same where times are whole seconds, as on an ext4 with inodes of 128
+// bytes.
+const coarseWindow = 1100 * time.Millisecond
+
 // racy reports whether n, as it was seen at the given time, may change without a trace in
 // its times.
 func racy(n node, seen time.Time) bool {
-	return seen.UnixNano()-max(n.mtime.Nano(), n.ctime.Nano()) < int64(raceWindow)
+	window := raceWindow
+	if n.mtime.Nsec == 0 && n.ctime.Nsec == 0 {
+		window = coarseWindow
+	}
+	return seen.UnixNano()-max(n.mtime.Nano(), n.ctime.Nano()) < int64(window)
 }
 
 // stamps remembers which files were read, and what they held, so that a later look
@@ -74,7 +82,7 @@ func (t *Target) noteWritten(dir int, name string, s *step, staged node) {
 	if !s.New.HasContent() {
 		return
 	}
-	if t.now().UnixNano()-staged.mtime.Nano() < int64(raceWindow) {
+	if racy(staged, t.now()) {
 		delete(t.stamps, s.Path)
 		return
 	}

@@ -4,7 +4,34 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+func TestRacy(t *testing.T) {
+	seen := time.Unix(1000, 500_000_007)
+	ago := func(d time.Duration) unix.Timespec { return unix.NsecToTimespec(seen.Add(-d).UnixNano()) }
+	second := func(s int64) unix.Timespec { return unix.Timespec{Sec: s} }
+	for _, tt := range []struct {
+		name         string
+		mtime, ctime unix.Timespec
+		want         bool
+	}{
+		{"both old", ago(time.Second), ago(time.Second), false},
+		{"written just now", ago(time.Millisecond), ago(time.Millisecond), true},
+		{"mtime set back just now", ago(time.Hour), ago(time.Millisecond), true},
+		{"the clock was set back since", ago(-time.Hour), ago(-time.Hour), true},
+		{"whole seconds, this second", second(1000), second(1000), true},
+		{"whole seconds, two seconds ago", second(998), second(998), false},
+		{"mtime set to a whole second long ago", second(1000), ago(time.Second), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := racy(node{mtime: tt.mtime, ctime: tt.ctime}, seen); got != tt.want {
+				t.Errorf("racy is %v", got)
+			}
+		})
+	}
+}
 
 // Reading 100,000 files again because links to them came and went would cost seconds.
 func TestStamps_surviveSwitchesAndTidying(t *testing.T) {

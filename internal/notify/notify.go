@@ -139,13 +139,22 @@ func (n *Notifier) patience() time.Duration {
 	return n.watchdog / 2
 }
 
+// Stuck returns why a daemon is taken for stuck whose last sign of life was then, and nil
+// if it is not: what the watchdog goes by, also where there is none.
+func (n *Notifier) Stuck(beat time.Time) error {
+	if age := time.Since(beat); age >= n.patience() {
+		return fmt.Errorf("no sign of life for %v", age.Round(time.Second))
+	}
+	return nil
+}
+
 // tell tells what the daemon is at.
 func (n *Notifier) tell() {
 	now := n.options.State()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var lines []string
-	if status := line(now.Status); status != n.status {
+	if status := Line(now.Status); status != n.status {
 		n.status = status
 		lines = append(lines, "STATUS="+status)
 	}
@@ -153,7 +162,7 @@ func (n *Notifier) tell() {
 		n.ready = true
 		lines = append(lines, daemon.SdNotifyReady)
 	}
-	if time.Since(now.Beat) < n.patience() {
+	if n.Stuck(now.Beat) == nil {
 		if n.watchdog > 0 {
 			lines = append(lines, daemon.SdNotifyWatchdog)
 		}
@@ -176,8 +185,8 @@ func (n *Notifier) send(lines ...string) {
 	n.trouble.Ended()
 }
 
-// line makes one line of a status: a second one would be read as another message.
-func line(s string) string {
+// Line makes one line of a status: a second one would be read as another message.
+func Line(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

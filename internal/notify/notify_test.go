@@ -88,7 +88,7 @@ func (m *manager) next(d time.Duration) string {
 func (m *manager) until(word string) string {
 	m.t.Helper()
 	for {
-		got := m.next(10 * time.Second)
+		got := m.next(time.Minute)
 		if got == "" || strings.Contains(got, word) {
 			if got == "" {
 				m.t.Errorf("no message with %q", word)
@@ -154,5 +154,15 @@ func TestStuckStartIsNotProlonged(t *testing.T) {
 	m.start()
 	if got := m.until("STATUS"); got != "STATUS=begins" {
 		t.Errorf("told %q", got)
+	}
+}
+
+func TestStuckWithoutAServiceManager(t *testing.T) {
+	n := New(Options{Log: hclog.NewNullLogger()})
+	if err := n.Stuck(time.Now().Add(-time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if err := n.Stuck(time.Now().Add(-withoutWatchdog / 2)); err == nil {
+		t.Error("it is not stuck after 90 s")
 	}
 }

@@ -22,6 +22,7 @@ type diary struct {
 	told    report.Report
 	wrote   bool
 	paths   map[string]scan.Reason // held paths that were logged
+	all     int                    // held paths
 	since   time.Time              // when the busy file was first in the way; zero if none is
 	warned  bool                   // of it
 }
@@ -102,7 +103,7 @@ func (d *diary) held(held []scan.Held) {
 			d.log.Info("no longer held back", "path", path)
 		}
 	}
-	d.paths = now
+	d.paths, d.all = now, len(held)
 	const most = 20
 	if list := describe(held[:min(len(held), most)]); !slices.Equal(list, d.told.Held) {
 		d.told.Held, d.wrote = list, false

@@ -24,6 +24,8 @@ type memory struct {
 	lock    *os.File
 	journal *journal.Journal // nil if read only
 	state   journal.State
+	// channels are the names of the head's channels, sorted.
+	channels []string
 }
 
 // openMemory opens the memory, and makes it where there is none. If another process
@@ -40,6 +42,9 @@ func openMemory(o Options) (*memory, error) {
 	m := &memory{dir: dir}
 	if err := m.load(o); err != nil {
 		return nil, errors.Join(err, m.close())
+	}
+	if err := m.loadChannels(); err != nil {
+		o.Log.Warn("after a loss of etcd, hosts may have to be told of channels again", "tenant", o.Tenant, "error", err)
 	}
 	return m, nil
 }

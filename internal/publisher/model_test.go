@@ -93,7 +93,7 @@ func (m *model) swap(change func() error) {
 // view returns the head, once etcd answers.
 func (m *model) view() (v store.View) {
 	m.Helper()
-	ctx, cancel := context.WithTimeout(m.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
 	defer cancel()
 	m.must(m.store.WithHead(ctx, func(now store.View) error {
 		v = now

@@ -7,6 +7,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/watcher"
 )
 
 // Options say what is published, where and how.
@@ -31,6 +32,8 @@ type Options struct {
 	MaxDelete      float64 // share of the tree, 0 to 1
 	// StateDir is where it remembers, see package report too.
 	StateDir string
+	// Channels are what its commits advance; nil is codec.MainChannel alone.
+	Channels []string
 	// TakeOver makes it live for the head that it finds at its start.
 	TakeOver bool
 	// Standby is how long it may give no sign of life, as the leader of an election among
@@ -78,6 +81,12 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // the newest one that is known; 0 if none is
+	Held          int    // paths that are held back
+	Failures      uint64 // attempts to publish that failed and are made again
+	// Watch is how the directory is watched, and Begun how often the head was read and
+	// watched from there.
+	Watch watcher.Health
+	Begun uint64
 }
 
 // Allow lifts guards for one commit.

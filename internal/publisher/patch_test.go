@@ -246,7 +246,7 @@ func TestDaemonKeepsBases(t *testing.T) {
 			patches++
 		}
 		// The bases are kept after the commit has become visible.
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(time.Minute)
 		for {
 			if _, err := os.Lstat(filepath.Join(p.basesOf(), diff.Sum([]byte(content)).String())); err == nil {
 				break

@@ -48,6 +48,8 @@ type Publisher struct {
 	changing int
 	left     []scan.Held // what the last commit left to the next
 
+	lockPatience time.Duration
+
 	// view is what is known of etcd. After a commit of our own it is newer than what
 	// the feed has brought.
 	view store.View
@@ -81,7 +83,7 @@ func New(o Options) (*Publisher, error) {
 	}
 	return &Publisher{
 		options: o, scanner: scanner, allow: o.Allow, rescan: make(chan struct{}, 1),
-		coder: codec.NewCoder(), bases: newBases(),
+		coder: codec.NewCoder(), bases: newBases(), lockPatience: lockPatience,
 	}, nil
 }
 
@@ -127,6 +129,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 		return outcome{}, err
 	}
 	if err := p.follow(ctx); err != nil {
+		return outcome{}, err
+	}
+	if err := p.noteChannels(); err != nil {
 		return outcome{}, err
 	}
 	known := p.memory.state.Managed
@@ -261,6 +266,7 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 // found, but for changes that are left to a later commit.
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, found *scan.Result) (*store.Head, diff.Tree, contents, error) {
 	draft := p.commits().NewDraft(ctx, on.head)
+	draft.Channels(p.channels(on)...)
 	tree := found.Tree
 	out, err := p.contents(ctx, sent, on, p.telling(sent, draft.Stage))
 	if err == nil && len(out.left) > 0 {

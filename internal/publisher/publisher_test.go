@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,7 +141,7 @@ func (p *place) head() (*store.Version, map[string]string) {
 // await waits until the head holds just these files.
 func (p *place) await(want map[string]string) *store.Version {
 	p.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		v, got := p.head()
 		if fmt.Sprint(got) == fmt.Sprint(want) {
@@ -331,6 +332,7 @@ func TestRun(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		pub.SetLockPatience(time.Millisecond)
 		if err := pub.Run(t.Context()); !errors.Is(err, publisher.ErrRunning) {
 			t.Fatal(err)
 		}
@@ -340,6 +342,38 @@ func TestRun(t *testing.T) {
 		p.write("c", "after the push")
 		p.await(map[string]string{"a": "first half and second", "c": "after the push"})
 	})
+}
+
+// TestADaemonWaitsForAPush starts a daemon while a push of the same directory is at work.
+func TestADaemonWaitsForAPush(t *testing.T) {
+	p := newPlace(t)
+	p.write("a", strings.Repeat("one ", 10_000))
+	waiting := make(chan struct{})
+	tell := sync.OnceFunc(func() { close(waiting) })
+	o := p.options
+	o.Status = func(now publisher.Status) {
+		if now.State == "waiting" {
+			tell()
+		}
+	}
+	started := false
+	_, err := p.push(p.options, publisher.PushOptions{Progress: func(_, _ int64) {
+		if started {
+			return
+		}
+		started = true
+		p.run(o)
+		select {
+		case <-waiting:
+		case <-time.After(time.Minute):
+			t.Error("the daemon does not wait")
+		}
+	}})
+	if err != nil || !started {
+		t.Fatalf("pushed: %v, while a daemon started: %v", err, started)
+	}
+	p.write("a", "two")
+	p.await(map[string]string{"a": "two"})
 }
 
 func TestAnotherInstanceHolds(t *testing.T) {
@@ -395,7 +429,7 @@ func TestStandbyWithEditsHoldsAfterRestart(t *testing.T) {
 // awaitReport waits until the one source in stateDir is in a state.
 func awaitReport(t *testing.T, stateDir, state string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		r, err := report.Read(stateDir)
 		if err == nil && len(r) == 1 && r[0].State == state {

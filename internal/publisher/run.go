@@ -42,7 +42,8 @@ const maxDirty = 10000
 
 // Run publishes until ctx ends, then returns nil. etcd or the directory being away
 // does not end it. It returns ErrRunning if another process publishes the directory
-// already, which one that stands by waits for instead, and an error if its memory in state_dir cannot be used.
+// already, and does not end within ten seconds, as a push does; one that stands by waits for
+// its end, however long that takes. It returns an error if its memory in state_dir cannot be used.
 func (p *Publisher) Run(ctx context.Context) error {
 	memory, err := p.awaitLock(ctx)
 	if err != nil {
@@ -112,6 +113,7 @@ type daemon struct {
 	live     bool             // it was, once
 	asked    bool             // all files are to be read again once it is known what they hold
 	littered bool             // a large commit has left much behind in memory
+	failures uint64           // of steps
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -183,7 +185,10 @@ func (d *daemon) tell() {
 	if d.options.Status == nil {
 		return
 	}
-	now := Status{State: d.diary.told.State, Reason: d.diary.told.Reason}
+	now := Status{
+		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures,
+		Watch: d.watcher.Health(), Begun: d.feed.Begun(),
+	}
 	if d.view.Head != nil {
 		now.Generation = d.view.Head.Position.Generation
 	}
@@ -320,6 +325,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 			return 0
 		}
 	}
+	d.failures++
 	d.troubles.Failed(err)
 	d.diary.state("waiting", err.Error())
 	return d.lookAgain(ctx)
@@ -349,6 +355,7 @@ func (d *daemon) changed(err error) time.Duration {
 	d.note(watcher.Dirty{Dirs: []string{diff.Parent(d.reading)}})
 	d.changing++
 	if d.changing > changedOften {
+		d.failures++
 		d.troubles.Failed(err)
 		return d.retrying.Next()
 	}

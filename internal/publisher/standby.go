@@ -25,6 +25,10 @@ const unseenCommits = 1000
 // its state.
 const lockPoll = 200 * time.Millisecond
 
+// lockPatience is how long a publisher without an election waits for that: a push has the
+// state too, but not for long.
+const lockPatience = 10 * time.Second
+
 // errStandingBy says that another publisher is the one that publishes.
 var errStandingBy = errors.New("standing by")
 
@@ -108,26 +112,33 @@ func (s steps) walk(known store.Have, to uint64, ours func(instance string) bool
 }
 
 // awaitLock waits until no other process of this host has the publisher's state: that one
-// is the live one, or stands by itself. It returns ctx's error if that ends first.
+// is the live one, or stands by itself. Without an election it does not wait for that one's
+// end, only for as long as a push takes, and then returns ErrRunning. It returns ctx's error
+// if that ends first.
 func (p *Publisher) awaitLock(ctx context.Context) (*memory, error) {
-	o := p.options
-	const reason = "another process publishes with this state directory: this one waits for its end"
+	o, until := p.options, time.Now().Add(p.lockPatience)
+	state, word, reason := "standby", "standing by", "another process publishes with this state directory: this one waits for its end"
+	beat := o.Beat
+	if o.Standby == 0 {
+		state, word, reason = "waiting", "waiting", "another process, perhaps a push, has the state of this directory"
+		beat = func() {} // It has not begun.
+	}
 	for told := false; ; told = true {
 		memory, err := openMemory(o)
 		if err != nil || !memory.readOnly() {
 			return memory, err
 		}
 		memory.logClose(o.Log)
-		if o.Standby == 0 {
-			return nil, ErrRunning
-		}
 		if !told {
-			o.Log.Info("standing by", "tenant", o.Tenant, "path", o.Dir, "reason", reason)
+			o.Log.Info(word, "tenant", o.Tenant, "path", o.Dir, "reason", reason)
 		}
 		for locked := true; locked; {
-			o.Beat()
+			if o.Standby == 0 && !time.Now().Before(until) {
+				return nil, ErrRunning
+			}
+			beat()
 			if o.Status != nil {
-				o.Status(Status{State: "standby", Reason: reason})
+				o.Status(Status{State: state, Reason: reason})
 			}
 			select {
 			case <-ctx.Done():

@@ -31,7 +31,7 @@ func (p *place) member(endpoint, name, dir string) publisher.Options {
 // awaitReason waits until the one source in stateDir is in a state for a reason.
 func awaitReason(t *testing.T, stateDir, state string, words ...string) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		got, err := report.Read(stateDir)
 		ok := err == nil && len(got) == 1 && got[0].State == state

@@ -163,7 +163,7 @@ func TestEtcdOutOfSpaceIsTold(t *testing.T) {
 	awaitReport(t, p.options.StateDir, "waiting")
 	o := p.options
 	o.StateDir = t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	pub, err := publisher.New(o)
 	if err != nil {

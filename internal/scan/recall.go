@@ -157,8 +157,9 @@ func (s *Scanner) Recall(of diff.Tree, stamps []byte, since time.Time) bool {
 	return true
 }
 
-// Complete returns when a reading of all files began that has ended, by this process or one
-// before it; what changed since was read since. It is zero before the first scan.
+// Complete returns when the last reading of all files began, by this process or one before it
+// (see Recall). What has other stamps since was read since; what else may have changed, only
+// the next reading tells. It is zero before the first scan where nothing is recalled.
 func (s *Scanner) Complete() time.Time { return s.complete }
 
 // take notes the stamps of a directory's own entries and of those below it, and returns what
@@ -207,5 +208,6 @@ func (r *recalled) records(path string, root RootID) []record {
 	return files
 }
 
-// Verified notes that all files were read since then, and hold what is known of them.
+// Verified notes that all files were read since then, and hold what is known of them, but for
+// those that the caller distrusts before the next scan.
 func (s *Scanner) Verified(since time.Time) { s.complete, s.learned = since, true }

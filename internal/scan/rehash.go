@@ -22,8 +22,8 @@ const (
 // Rehash reads every file and symlink of tree, which Scan returned for dir, and returns
 // the paths that do not hold what the tree says: what a write through a mapping or
 // through a hard link elsewhere has changed, or an edit that set the time stamps back.
-// Paths that were edited meanwhile, are held, or cannot be read are among them. See
-// Scanner.Distrust.
+// Paths that were edited meanwhile, are held, or cannot be read are among them, also all
+// files below a directory that cannot be opened. See Scanner.Distrust.
 //
 // It needs no Scanner, so that it may run beside one, and it rests half of the time. It
 // returns ctx's error, or why dir cannot be opened.
@@ -62,7 +62,7 @@ func (r *rehash) visit(fd int, path string, dir *diff.Dir) error {
 		}
 		sub, err := openat(fd, c.Name, unix.O_RDONLY|unix.O_DIRECTORY)
 		if err != nil {
-			r.differ = append(r.differ, at)
+			r.differ = appendFiles(append(r.differ, at), at, c.Dir)
 			continue
 		}
 		err = r.visit(sub, at, c.Dir)
@@ -72,6 +72,19 @@ func (r *rehash) visit(fd int, path string, dir *diff.Dir) error {
 		}
 	}
 	return nil
+}
+
+// appendFiles appends the paths of all files and symlinks in a directory and below.
+func appendFiles(paths []string, path string, dir *diff.Dir) []string {
+	for c := range dir.Children() {
+		at := diff.Join(path, c.Name)
+		if c.Entry.Kind == diff.Directory {
+			paths = appendFiles(paths, at, c.Dir)
+		} else {
+			paths = append(paths, at)
+		}
+	}
+	return paths
 }
 
 // pause rests if it is time to.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -34,7 +35,7 @@ func TestRehash(t *testing.T) {
 
 	got, err := scan.Rehash(t.Context(), d, tree)
 	must(t, err)
-	if want := []string{"a/b/gone", "a/kind", "a/target", "content", "lost", "size"}; !slices.Equal(got, want) {
+	if want := []string{"a/b/gone", "a/kind", "a/target", "content", "lost", "lost/f", "size"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -44,6 +45,30 @@ func TestRehash(t *testing.T) {
 	}
 	if _, err := scan.Rehash(t.Context(), filepath.Join(d, "nowhere"), tree); !errors.Is(err, scan.ErrRootMissing) {
 		t.Errorf("without a root: %v", err)
+	}
+}
+
+// What could not be read is not verified, so that the next scan reads it.
+func TestWhatRehashCannotOpenIsReadAgain(t *testing.T) {
+	d := t.TempDir()
+	for _, path := range []string{"f", "a/f", "a/b/f", "c/f"} {
+		write(t, d, path, "one")
+	}
+	s := newScanner(t, d, settled)
+	tree := mustScan(t, s, diff.Tree{}, nil).Tree
+	must(t, os.Rename(filepath.Join(d, "a"), filepath.Join(d, "away")))
+	found, err := scan.Rehash(t.Context(), d, tree)
+	must(t, err)
+	must(t, os.Rename(filepath.Join(d, "away"), filepath.Join(d, "a")))
+
+	s.Verified(time.Now())
+	var dirs []string
+	for _, path := range found {
+		s.Distrust(path)
+		dirs = append(dirs, diff.Parent(path))
+	}
+	if res := mustScan(t, s, tree, dirs); res.Read != 2 {
+		t.Errorf("read %d files, want the 2 that could not be opened: %q", res.Read, found)
 	}
 }
 

@@ -53,10 +53,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 type breaker struct {
 	probe chan struct{} // capacity 1: held by the one call while open
 
-	mu       sync.Mutex // guards failures, since, last
-	failures int
-	since    time.Time // when the first of the failed calls began
-	last     error     // of the newest
+	mu       sync.Mutex // guards what follows
+	calls    uint64     // that were made
+	failed   uint64     // of them
+	failures int        // in a row
+	since    time.Time  // when the first of the failed calls began
+	last     error      // of the newest
 }
 
 func newBreaker() *breaker { return &breaker{probe: make(chan struct{}, 1)} }
@@ -75,6 +77,7 @@ func (b *breaker) do(ctx context.Context, fn func() (reached bool, err error)) e
 	reached, err := fn()
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.calls++
 	switch {
 	case reached:
 		b.failures = 0
@@ -83,6 +86,7 @@ func (b *breaker) do(ctx context.Context, fn func() (reached bool, err error)) e
 			b.since = begin
 		}
 		b.failures++
+		b.failed++
 		b.last = err
 	}
 	return err

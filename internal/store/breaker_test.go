@@ -135,6 +135,19 @@ func TestBreaker(t *testing.T) {
 			t.Error("it is open")
 		}
 	})
+	t.Run("counts all calls", func(t *testing.T) {
+		c := Client{breaker: newBreaker()}
+		c.breaker.fail(t, breakAfter)
+		if got, want := c.Calls(), (Calls{Made: breakAfter, Failed: breakAfter, Broken: true}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if err := c.breaker.do(t.Context(), func() (bool, error) { return true, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := c.Calls(), (Calls{Made: breakAfter + 1, Failed: breakAfter}); got != want {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+	})
 	t.Run("begins to count anew after a success", func(t *testing.T) {
 		b := newBreaker()
 		b.fail(t, breakAfter-1)

@@ -93,6 +93,22 @@ func (c *Client) Failing() (since time.Time, err error) {
 	return c.breaker.since, c.breaker.last
 }
 
+// Calls are what became of a client's calls to etcd.
+type Calls struct {
+	Made   uint64
+	Failed uint64 // to reach etcd
+	// Broken says that so many have failed in a row that one at a time is tried.
+	Broken bool
+}
+
+// Calls counts the calls that were made.
+func (c *Client) Calls() Calls {
+	b := c.breaker
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Calls{Made: b.calls, Failed: b.failed, Broken: b.failures >= breakAfter}
+}
+
 // connect returns the connection, which it makes when first needed: with a user
 // name, making it asks etcd for a token and so fails while etcd is away.
 func (c *Client) connect(ctx context.Context) (*clientv3.Client, error) {

@@ -40,23 +40,48 @@ type Draft struct {
 	ctx   context.Context // of the group
 	pace  *pace
 	stop  context.CancelFunc
+	// channels go to the commit; a founding takes all that there are besides.
+	channels []string
 
 	batch      []codec.Pack // not sent yet
 	batchBytes int
 	staged     map[diff.Hash]bool
+	begin      func() error  // reads the fence, once, before the first pack is put
+	relies     *clientv3.Cmp // that nothing was removed, if the commit is to name what it does not put
 
-	mu  sync.Mutex     // guards what follows
-	put []clientv3.Cmp // for each Txn of packs, that what it put is still there
+	mu    sync.Mutex     // guards what follows
+	fence fence          // as it was before the first pack was put
+	put   []clientv3.Cmp // for each Txn of packs, that what it put is still there
 }
 
 // NewDraft begins a commit on top of base, which is nil if there is no head. Commit
 // or Discard must be called to end what Stage starts.
 func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
-	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace()}
+	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace(), channels: []string{codec.MainChannel}}
 	ctx, d.stop = context.WithCancel(ctx)
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	d.group.SetLimit(txnsInFlight)
+	d.begin = sync.OnceValue(func() error {
+		f, err := s.patientFence(d.ctx)
+		d.mu.Lock()
+		d.fence = f
+		d.mu.Unlock()
+		return err
+	})
 	return d
+}
+
+// Reuse tells that the commit will name packs, or rest on records, that it does not put
+// itself: it is then made only if no sweep removes anything from now on. So whether they are
+// there is looked at after it. It returns what became of the call.
+func (d *Draft) Reuse(ctx context.Context) error {
+	f, err := d.store.readFence(ctx)
+	if err != nil {
+		return err
+	}
+	unmoved := f.unmoved()
+	d.relies = &unmoved
+	return nil
 }
 
 // Stage puts a pack into etcd, or keeps it for the Txn of the commit itself if it
@@ -89,6 +114,9 @@ func (d *Draft) flush() {
 		return
 	}
 	d.group.Go(func() error {
+		if err := d.begin(); err != nil {
+			return err
+		}
 		revision, err := d.pace.do(d.ctx, func() (int64, error) { return d.store.putPacks(d.ctx, batch) })
 		d.mu.Lock()
 		defer d.mu.Unlock()
@@ -97,14 +125,22 @@ func (d *Draft) flush() {
 	})
 }
 
-// stillThere returns the comparisons that fail if etcd was taken back to before the
-// draft's packs were put: it may have the same head then. The group has ended.
+// stillThere returns the comparisons that fail if what the commit names and does not put in
+// its own Txn may no longer be there: a sweep has removed it, or etcd was taken back to
+// before the draft's packs were put, and may have the same head then. The group has ended.
 //
-// RACE: packs that were put before the last txnChecks MiB are not asked for. An etcd that
-// is taken back while more than that is staged, to the very head, is left with a
+// RACE: of packs that were put before the last txnChecks MiB, only sweeps are asked for. An
+// etcd that is taken back while more than that is staged, to the very head, is left with a
 // commit that lacks packs: agents keep their files and say what is missing.
 func (d *Draft) stillThere() []clientv3.Cmp {
-	return d.put[max(0, len(d.put)-txnChecks):]
+	there := slices.Clone(d.put[max(0, len(d.put)-txnChecks):])
+	if len(there) > 0 {
+		there = append(there, d.fence.spares())
+	}
+	if d.relies != nil {
+		there = append(there, *d.relies)
+	}
+	return there
 }
 
 // putPacks puts packs until it is done or etcd refuses, and returns the revision. Packs
@@ -180,11 +216,11 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return d.store.commit(ctx, d.base, record, data, batch, d.stillThere())
+	return d.store.commit(ctx, d.base, record, d.channels, data, batch, d.stillThere())
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, channels []string, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
 	var pace Backoff
 	until := time.Now().Add(s.client.patience)
 	// What was sent without an answer may still be on its way, whatever is read back: as
@@ -197,7 +233,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		}
 	}()
 	for {
-		head, err := s.nextHead(base, record)
+		head, err := s.nextHead(base, record, channels)
 		if err != nil {
 			return nil, err
 		}
@@ -223,7 +259,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, da
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
-			return nil, fmt.Errorf("%w: what was staged is no longer there", ErrLostRace)
+			return nil, fmt.Errorf("%w: what was staged is no longer there, or may not be", ErrLostRace)
 		case errors.Is(err, rpctypes.ErrNoSpace):
 			return nil, errNoSpace
 		case time.Now().After(until) && onItsWay:
@@ -253,15 +289,16 @@ func generationOf(h *Head) uint64 {
 	return h.Position.Generation
 }
 
-// nextHead returns the head that a record makes on top of base. Its modRevision is that
-// of the commit, once it was sent.
-func (s *Store) nextHead(base *Head, r *codec.Record) (*Head, error) {
+// nextHead returns the head that a record makes on top of base, with the given channels
+// at it. Its modRevision is that of the commit, once it was sent.
+func (s *Store) nextHead(base *Head, r *codec.Record, channels []string) (*Head, error) {
 	next := codec.Head{Position: r.Position(), Digest: r.Digest, Publisher: r.Publisher, Instance: r.Instance}
 	if r.Founding {
 		next.Founding = r.Generation
 	} else {
 		next.Founding, next.Keyframe = base.Founding, base.Keyframe
 	}
+	next = led(next, base, channels)
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err
@@ -288,23 +325,32 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 // swap runs one Txn that changes the head. It returns ErrNotLeader if the store is a
 // leader's whose seat is gone, and ErrLostRace if another comparison fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
+	resp, err := s.txn(ctx, op, is, then, and...)
+	if err != nil {
+		return 0, err
+	}
+	return resp.Header.Revision, nil
+}
+
+// txn is swap for who wants to know what etcd answers.
+func (s *Store) txn(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (*clientv3.TxnResponse, error) {
 	compare := append(slices.Clone(and), is)
 	var otherwise []clientv3.Op
 	if !s.seat.IsZero() {
 		compare = append(compare, s.seat.held())
 		otherwise = []clientv3.Op{clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly())}
 	}
-	var revision int64
+	var resp *clientv3.TxnResponse
 	var failed error
 	bytes := carries(then)
-	send := func(ctx context.Context, etcd *clientv3.Client) (int, error) {
-		resp, err := etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
+	send := func(ctx context.Context, etcd *clientv3.Client) (_ int, err error) {
+		resp, err = etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
 		if err != nil {
 			return 0, err
 		}
-		revision, failed = resp.Header.Revision, nil
+		failed = nil
 		if !resp.Succeeded {
-			revision, failed = 0, ErrLostRace
+			failed = ErrLostRace
 			if !s.seat.IsZero() && !s.seat.in(resp.Responses[0].GetResponseRange().Kvs) {
 				failed = ErrNotLeader
 			}
@@ -323,7 +369,7 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 	if err == nil && failed != nil {
 		err = fmt.Errorf("%s: %w", op, failed)
 	}
-	return revision, err
+	return resp, err
 }
 
 // carries returns how many bytes puts carry.

@@ -248,7 +248,7 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		done := f.commitLater(ctx, nil, map[string]string{"a": "one"}, false)
 		f.applied(1)
 		cancel()
-		if o := f.takes(done, time.Second); !errors.Is(o.err, store.ErrAmbiguous) {
+		if o := f.takes(done, 10*time.Second); !errors.Is(o.err, store.ErrAmbiguous) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
 	})
@@ -267,7 +267,7 @@ func TestCommitWhoseReplyWasLost(t *testing.T) {
 		case <-time.After(time.Second):
 		}
 		cancel()
-		if o := f.takes(done, time.Second); !errors.Is(o.err, store.ErrAmbiguous) {
+		if o := f.takes(done, 10*time.Second); !errors.Is(o.err, store.ErrAmbiguous) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
 	})
@@ -305,7 +305,7 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		f.proxy.Cut()
 		ctx, cancel := context.WithTimeout(t.Context(), 700*time.Millisecond)
 		defer cancel()
-		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 3*time.Second)
+		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 10*time.Second)
 		if !errors.Is(o.err, store.ErrAmbiguous) && !errors.Is(o.err, context.DeadlineExceeded) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -317,7 +317,7 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 2*time.Second)
+		o := f.takes(f.commitLater(ctx, nil, map[string]string{"a": "one"}, false), 10*time.Second)
 		if !errors.Is(o.err, store.ErrAmbiguous) {
 			t.Fatalf("%+v: %v", o.head, o.err)
 		}
@@ -346,7 +346,7 @@ func TestCommitWhileEtcdIsAway(t *testing.T) {
 		f.proxy.Do(lab.Harm{HoldRequests: true, HoldAnswers: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
-		if o := f.takes(f.commitLater(ctx, nil, manyFiles(20, 300_000, 1), true), 2*time.Second); o.err == nil {
+		if o := f.takes(f.commitLater(ctx, nil, manyFiles(20, 300_000, 1), true), 10*time.Second); o.err == nil {
 			t.Fatalf("%+v", o.head)
 		}
 		f.proxy.Heal()

@@ -39,7 +39,8 @@ type Feed struct {
 	mu    sync.Mutex // guards what follows
 	view  View
 	seen  bool // view was filled at least once
-	bytes int  // of view.records
+	begun uint64
+	bytes int // of view.records
 	err   error
 }
 
@@ -57,6 +58,13 @@ func (f *Feed) Take() (v View, ok bool) {
 	v = f.view
 	f.view.records, f.view.Anew, f.bytes = nil, false, 0
 	return v, f.seen
+}
+
+// Begun returns how often Follow has begun: once, and after each connection that was lost.
+func (f *Feed) Begun() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.begun
 }
 
 // Err returns why etcd is not being followed at the moment; nil if it is.
@@ -78,6 +86,7 @@ func (f *Feed) begin(v View) {
 	f.mu.Lock()
 	f.view, f.seen, f.bytes, f.err = v, true, 0, nil
 	f.view.Anew = true
+	f.begun++
 	f.mu.Unlock()
 	f.signal()
 }

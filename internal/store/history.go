@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -73,10 +74,12 @@ func (s *Store) Commits(ctx context.Context, view View, from, to uint64) iter.Se
 				h.keyframe = above.Keyframe
 			}
 		}
-		for next >= h.from {
+		for begun := false; next >= h.from; begun = true {
 			var commits []*Commit
 			var err error
-			if commits, next, err = h.stretch(ctx, next); err != nil {
+			if commits, next, err = h.stretch(ctx, next); errors.Is(err, errOld) && begun {
+				return // a sweep is about to remove what is older
+			} else if err != nil {
 				yield(nil, err)
 				return
 			}
@@ -117,6 +120,9 @@ func (h *history) stretch(ctx context.Context, top uint64) ([]*Commit, uint64, e
 	base := head.Founding
 	if !head.Keyframe.IsZero() {
 		base = head.Keyframe.Generation
+	}
+	if base == r.Generation && !r.Founding {
+		return nil, 0, nil // how it came about was removed for its age
 	}
 	var commits []*Commit
 	w := newWalk(h.store, head, h.view.revision)
@@ -193,8 +199,86 @@ func (s *Store) retained(ctx context.Context, view View, generation uint64) (*co
 	return nil, fmt.Errorf("generation %d: %w: %s", generation, ErrGone, there)
 }
 
-// headAt returns what the head was when r was the newest record.
+// headAt returns what the head was when r was the newest record. If the keyframe or founding
+// that it rested on was removed for its age, it rests on a younger keyframe, of its own
+// generation at most. It returns an error that wraps ErrGone if there is none.
 func (s *Store) headAt(ctx context.Context, view View, r *codec.Record) (*Head, error) {
+	h, err := s.headThen(ctx, view, r)
+	if err == nil {
+		err = s.restsOnRecords(ctx, view, h)
+	}
+	if !errors.Is(err, errOld) {
+		return h, err
+	}
+	young, err := s.keyframeSince(ctx, view, r)
+	if err != nil {
+		return nil, err
+	}
+	return &Head{Head: codec.Head{
+		Position: r.Position(), Digest: r.Digest, Keyframe: young, Publisher: r.Publisher, Instance: r.Instance,
+		Founding: foundingAbove(view.Head, r),
+	}}, nil
+}
+
+// errOld says that what a generation rests on is not there, nor anything older.
+var errOld = fmt.Errorf("what it rests on was removed for its age: %w", ErrGone)
+
+// restsOnRecords returns errOld if the generation that a head rests on is older than all that
+// is there. That it is missing otherwise is for those to tell who read it.
+func (s *Store) restsOnRecords(ctx context.Context, view View, h *Head) error {
+	base := h.Founding
+	if !h.Keyframe.IsZero() {
+		base = h.Keyframe.Generation
+	}
+	oldest, ok, err := s.nearest(ctx, view, 0, h.Position.Generation, clientv3.SortAscend)
+	if err == nil && ok && oldest > base {
+		err = errOld
+	}
+	return err
+}
+
+// foundingAbove returns the view's founding if a record came after it, else 0.
+func foundingAbove(head *Head, r *codec.Record) uint64 {
+	if r.Generation >= head.Founding {
+		return head.Founding
+	}
+	return 0
+}
+
+// keyframeSince returns the keyframe that was made of a record's generation, or below it, when
+// there were records above it already: they name it.
+func (s *Store) keyframeSince(ctx context.Context, view View, r *codec.Record) (codec.KeyframeRef, error) {
+	gone := fmt.Errorf("generation %d: %w", r.Generation, errOld)
+	young := func(k codec.KeyframeRef) bool { return k.Generation > r.Keyframe.Generation }
+	for next := r.Generation + 1; next <= view.Head.Position.Generation; {
+		page, err := s.storedRecords(ctx, view, next, view.Head.Position.Generation, recordPage)
+		if err != nil {
+			return codec.KeyframeRef{}, err
+		}
+		for _, stored := range page {
+			above, err := s.coder.DecodeRecord(stored.data)
+			switch {
+			case err != nil:
+				return codec.KeyframeRef{}, fmt.Errorf("record of generation %d: %w", stored.generation, damagedUnlessNewer(err))
+			case above.Founding, young(above.Keyframe) && above.Keyframe.Generation > r.Generation:
+				return codec.KeyframeRef{}, gone
+			case young(above.Keyframe):
+				return above.Keyframe, nil
+			}
+			next = stored.generation + 1
+		}
+		if len(page) == 0 {
+			return codec.KeyframeRef{}, gone
+		}
+	}
+	if k := view.Head.Keyframe; young(k) && k.Generation <= r.Generation {
+		return k, nil
+	}
+	return codec.KeyframeRef{}, gone
+}
+
+// headThen returns what the head was when r was the newest record, as far as r tells.
+func (s *Store) headThen(ctx context.Context, view View, r *codec.Record) (*Head, error) {
 	if r.Position() == view.Head.Position && view.Head.Keyframe.Generation < r.Generation {
 		return view.Head, nil
 	}
@@ -202,9 +286,7 @@ func (s *Store) headAt(ctx context.Context, view View, r *codec.Record) (*Head, 
 	if r.Keyframe.Generation == r.Generation {
 		return nil, fmt.Errorf("%w: the record of generation %d names a keyframe that can only be younger", ErrDamaged, r.Generation)
 	}
-	if r.Generation >= view.Head.Founding {
-		h.Founding = view.Head.Founding
-	}
+	h.Founding = foundingAbove(view.Head, r)
 	if h.Founding == 0 && h.Keyframe.IsZero() {
 		var err error
 		if h.Founding, err = s.foundingOf(ctx, view, r); err != nil {
@@ -239,7 +321,15 @@ func (s *Store) foundingOf(ctx context.Context, view View, r *codec.Record) (uin
 			}
 		}
 		if next.Generation > to {
-			return 0, fmt.Errorf("generation %d: %w", to, errGap)
+			_, older, err := s.nearest(ctx, view, 0, to, clientv3.SortAscend)
+			if err != nil {
+				return 0, err
+			}
+			gap := errOld
+			if older {
+				gap = errGap
+			}
+			return 0, fmt.Errorf("generation %d: %w", to, gap)
 		}
 	}
 }

@@ -285,8 +285,7 @@ func TestVerifyNamesEachThingThatIsWrong(t *testing.T) {
 			[]string{"generation 11 names another parent", "the trees up to generation 20"},
 		},
 		{
-			"the first record missing", func(p *past) { p.remove(logKey(1)) },
-			[]string{"generation 2: its parent is not there", "the trees up to generation 4"},
+			"the first record missing, as while a sweep is under way", func(p *past) { p.remove(logKey(1)) }, nil,
 		},
 		{
 			"a tree with another digest", func(p *past) { p.alter(53, func(r *codec.Record) { r.Digest[0]++ }) },

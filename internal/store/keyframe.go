@@ -147,7 +147,7 @@ func (s *Store) StageKeyframe(ctx context.Context, view View, have func(diff.Has
 	if err != nil {
 		return nil, err
 	}
-	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, packs: append(draft.stillThere(), fence)}, nil
+	return &Keyframe{ref: ref, tenant: head.Position.Tenant, founding: head.Founding, packs: append(draft.stillThere(), fence.unmoved())}, nil
 }
 
 // PublishKeyframe replaces the head by one that names the keyframe, at the same
@@ -172,24 +172,6 @@ func (s *Store) PublishKeyframe(ctx context.Context, head *Head, k *Keyframe) (*
 		return nil, err
 	}
 	return &Head{Head: next, raw: raw, modRevision: revision}, nil
-}
-
-// readFence returns the comparison that fails if packs were removed after now: a
-// keyframe reuses packs that it does not put.
-func (s *Store) readFence(ctx context.Context) (clientv3.Cmp, error) {
-	var modRevision int64
-	err := s.call(ctx, "read fence", false, func(ctx context.Context, etcd *clientv3.Client) error {
-		resp, err := etcd.Get(ctx, s.keys.fence())
-		if err != nil {
-			return err
-		}
-		modRevision = 0
-		if len(resp.Kvs) > 0 {
-			modRevision = resp.Kvs[0].ModRevision
-		}
-		return nil
-	})
-	return clientv3.Compare(clientv3.ModRevision(s.keys.fence()), "=", modRevision), err
 }
 
 func (s *Store) stageKeyframe(ctx context.Context, v *Version, have func(diff.Hash) []byte, draft *Draft) (codec.KeyframeRef, error) {

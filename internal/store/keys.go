@@ -1,9 +1,12 @@
 package store
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
 // keys names a tenant's keys.
@@ -27,7 +30,16 @@ func (k keys) generation(key string) (uint64, bool) {
 // are one range, [head, logEnd), with no pack in it.
 func (k keys) logEnd() string { return k.base + "/pub/log0" }
 
-func (k keys) pack(hash fmt.Stringer) string { return k.base + "/pub/packs/" + hash.String() }
+// packs is what the keys of all packs begin with.
+func (k keys) packs() string { return k.base + "/pub/packs/" }
+
+func (k keys) pack(hash fmt.Stringer) string { return k.packs() + hash.String() }
+
+// packHash reads what pack writes, and nothing else.
+func (k keys) packHash(key string) (hash diff.Hash, ok bool) {
+	n, err := hex.Decode(hash[:], []byte(key[min(len(k.packs()), len(key)):min(len(k.packs())+2*len(hash), len(key))]))
+	return hash, err == nil && n == len(hash) && key == k.pack(hash)
+}
 
 // candidates is what the keys of all candidates begin with.
 func (k keys) candidates() string { return k.base + "/ctl/election/" }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -32,6 +33,9 @@ type Have struct {
 type Version struct {
 	Head *Head
 	Tree diff.Tree
+	// Since is when the oldest of the records that led to it was made, by its publisher's
+	// clock; zero if none did, or a keyframe stands for some.
+	Since time.Time
 
 	store    *Store
 	revision int64
@@ -121,6 +125,8 @@ type walk struct {
 	tree   diff.Tree
 	places map[diff.Hash]place
 
+	since time.Time // of the oldest record that was walked
+
 	visit func(r *codec.Record, before diff.Tree) // is told of each step; may be nil
 }
 
@@ -133,7 +139,7 @@ func (w *walk) version(tree diff.Tree, complete bool) (*Version, error) {
 	if tree.Digest() != w.head.Digest {
 		return nil, fmt.Errorf("%w: the tree at generation %d does not have the head's digest", ErrDamaged, w.head.Position.Generation)
 	}
-	return &Version{Head: w.head, Tree: tree, store: w.store, revision: w.revision, places: w.places, complete: complete}, nil
+	return &Version{Head: w.head, Tree: tree, Since: w.since, store: w.store, revision: w.revision, places: w.places, complete: complete}, nil
 }
 
 // fromWatch walks the records that the watch brought. It returns false if they do not
@@ -194,6 +200,7 @@ func (w *walk) fromBase(ctx context.Context) (*Version, error) {
 	if err := w.records(ctx, from, w.head.Position.Generation); err != nil {
 		return nil, err
 	}
+	w.since = time.Time{}
 	return w.arrived(true)
 }
 
@@ -319,6 +326,7 @@ func (w *walk) leap(records []*codec.Record) bool {
 		return false
 	}
 	for _, r := range records {
+		w.walked(r)
 		w.locate(&r.List)
 	}
 	w.at, w.tree = at, tree
@@ -346,10 +354,18 @@ func (w *walk) step(r *codec.Record) error {
 	if err := w.apply(&r.List, r.Position(), r.Digest); err != nil {
 		return err
 	}
+	w.walked(r)
 	if w.visit != nil {
 		w.visit(r, before)
 	}
 	return nil
+}
+
+// walked notes a record that was.
+func (w *walk) walked(r *codec.Record) {
+	if w.since.IsZero() || r.Time.Before(w.since) {
+		w.since = r.Time
+	}
 }
 
 // follows returns ErrDamaged unless a record leads on from a position.

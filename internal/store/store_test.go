@@ -27,6 +27,7 @@ type fixture struct {
 	tree     diff.Tree
 	contents map[diff.Hash][]byte
 	tenant   diff.TenantID
+	time     time.Time // of commits; zero is long ago
 }
 
 func newFixture(t *testing.T) *fixture {
@@ -61,7 +62,10 @@ func (f *fixture) commit(base *store.Head, files map[string]string, packed bool)
 
 func (f *fixture) commitWith(ctx context.Context, base *store.Head, files map[string]string, packed bool) (*store.Head, error) {
 	f.Helper()
-	r := &codec.Record{Tenant: f.tenant, Generation: 1, Founding: true, Time: time.Unix(0, 1), Publisher: "p", Instance: "i"}
+	r := &codec.Record{Tenant: f.tenant, Generation: 1, Founding: true, Time: f.time, Publisher: "p", Instance: "i"}
+	if f.time.IsZero() {
+		r.Time = time.Unix(0, 1)
+	}
 	tree := diff.Tree{}
 	if base != nil {
 		tree = f.tree
@@ -352,7 +356,7 @@ func TestCommitWithMorePacksThanATxnHasOperations(t *testing.T) {
 
 func TestFollow(t *testing.T) {
 	f := newFixture(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	feed := store.NewFeed()
 	done := make(chan error)
 	go func() { done <- f.store.Follow(ctx, feed) }()

@@ -139,7 +139,7 @@ func (s *secured) says(c *store.Client, words ...string) {
 		_, err := c.Tenant("prod").View(s.Context())
 		for _, w := range words {
 			if err == nil || !strings.Contains(err.Error(), w) {
-				return fmt.Errorf("got %v, want %q", err, words)
+				return fmt.Errorf("got %q, want %q", fmt.Sprint(err), words)
 			}
 		}
 		return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -17,6 +18,12 @@ type Checked struct {
 	Records, Keyframes, Packs, Contents int
 	// Bytes is the size of the packs as stored, and of the contents.
 	Bytes int64
+	// Old counts the records that cannot be read, since what they rest on was removed: a sweep
+	// is removing them, or was interrupted.
+	Old int
+	// Orphans are the packs that nothing names: a sweep removes them once they are old
+	// enough. They may be of a commit that is being made.
+	Orphans []diff.Hash
 }
 
 // VerifyOptions say who is told what Verify finds. Both functions must be set.
@@ -30,7 +37,8 @@ type VerifyOptions struct {
 // Verify checks all that the history at the view consists of: that each record decodes
 // and follows the one before it; that each tree has its digest, from keyframe to
 // keyframe; that each pack is there and has its hash; and that each content of the
-// head's tree can be had and has its hash. It goes on after what is wrong, and tells
+// head's tree can be had and has its hash; that what channels point to can be had; and that
+// nothing else lies there but packs that nothing names, which are counted. It goes on after what is wrong, and tells
 // it. Its error is what became of a call, or wraps ErrNoHead.
 func (s *Store) Verify(ctx context.Context, view View, o VerifyOptions) (Checked, error) {
 	v := &verification{store: s, view: view, VerifyOptions: o, named: make(map[codec.PackRef]bool), records: make(map[uint64]*codec.Record)}
@@ -40,7 +48,7 @@ func (s *Store) Verify(ctx context.Context, view View, o VerifyOptions) (Checked
 	if view.Head == nil {
 		return v.checked, ErrNoHead
 	}
-	for _, step := range []func(context.Context) error{v.readRecords, v.walkTrees, v.readPacks, v.fetchContents} {
+	for _, step := range []func(context.Context) error{v.readRecords, v.walkTrees, v.readPointers, v.readPacks, v.fetchContents, v.listKeys} {
 		if err := step(ctx); err != nil {
 			return v.checked, err
 		}
@@ -84,10 +92,9 @@ func (v *verification) note(err error) error {
 // readRecords reads every record up to the head, the oldest first.
 func (v *verification) readRecords(ctx context.Context) error {
 	head := v.view.Head
-	v.nameKeyframe(head.Keyframe)
 	var last *codec.Record
 	for from := uint64(0); from <= head.Position.Generation; {
-		page, err := v.store.storedRecords(ctx, from, head.Position.Generation, v.view.revision)
+		page, err := v.store.storedRecords(ctx, v.view, from, head.Position.Generation, recordPage)
 		if err != nil {
 			return err
 		}
@@ -109,6 +116,9 @@ func (v *verification) readRecords(ctx context.Context) error {
 			v.Progress("records", int(stored.generation), int(head.Position.Generation))
 		}
 	}
+	if err := v.nameKeyframe(ctx, head.Keyframe); err != nil {
+		return err
+	}
 	if r := v.records[head.Position.Generation]; r == nil || r.Position() != head.Position {
 		return v.note(fmt.Errorf("%w: the head names commit %v of generation %d, and that is not there", ErrDamaged, head.Position.Commit, head.Position.Generation))
 	}
@@ -129,7 +139,9 @@ func (v *verification) record(ctx context.Context, stored storedRecord, last *co
 	for _, ref := range r.List.Parts {
 		v.name(ref, at, false)
 	}
-	v.nameKeyframe(r.Keyframe)
+	if err = v.nameKeyframe(ctx, r.Keyframe); err != nil {
+		return nil, err
+	}
 	err = v.store.completeList(ctx, &r.List, v.view.revision)
 	for _, ref := range r.List.Packs {
 		v.name(ref, at, true)
@@ -139,7 +151,7 @@ func (v *verification) record(ctx context.Context, stored storedRecord, last *co
 		return nil, fmt.Errorf("%w: the record of %s says that it is of %d", ErrDamaged, at, r.Generation)
 	case err != nil:
 		return r, fmt.Errorf("record of %s: %w", at, err)
-	case r.Founding, last == nil && v.checked.Records == 1 && !r.Keyframe.IsZero():
+	case r.Founding, last == nil && v.checked.Records == 1: // what is older was removed for its age
 	case last == nil || last.Generation+1 != r.Generation:
 		return r, fmt.Errorf("%s: its parent is not there: %w", at, ErrGone)
 	case last.Commit != r.Parent:
@@ -156,11 +168,70 @@ func (v *verification) name(ref codec.PackRef, by string, contents bool) {
 	}
 }
 
-func (v *verification) nameKeyframe(k codec.KeyframeRef) {
-	if !k.IsZero() && !v.named[k.Pack] {
-		v.checked.Keyframes++
-		v.name(k.Pack, fmt.Sprintf("the keyframe of generation %d", k.Generation), false)
+// nameKeyframe names a keyframe, and all that it refers to. One whose generation has no record
+// is not in use: it was removed for its age, or is about to be.
+func (v *verification) nameKeyframe(ctx context.Context, ref codec.KeyframeRef) error {
+	if ref.IsZero() || v.named[ref.Pack] || len(v.generations) > 0 && ref.Generation < v.generations[0] {
+		return nil
 	}
+	v.checked.Keyframes++
+	by := fmt.Sprintf("the keyframe of generation %d", ref.Generation)
+	v.name(ref.Pack, by, false)
+	data, err := v.store.getPack(ctx, ref.Pack, v.view.revision)
+	if errors.Is(err, ErrGone) {
+		return nil // readPacks tells it
+	}
+	if err != nil {
+		return err
+	}
+	k, err := v.store.coder.DecodeKeyframe(ref, data)
+	if err != nil {
+		return v.note(fmt.Errorf("%s: %w", by, damagedUnlessNewer(err)))
+	}
+	for _, part := range k.List.Parts {
+		v.name(part, by, false)
+	}
+	for _, pack := range k.List.Packs {
+		v.name(pack, by, true)
+	}
+	return nil
+}
+
+// readPointers reads the trees that channels and rollouts point to.
+func (v *verification) readPointers(ctx context.Context) error {
+	for _, p := range pointers(v.view.Head.Head) {
+		version, err := v.store.At(ctx, v.view, p.generation)
+		if err == nil && version.Position().Commit != p.commit {
+			err = fmt.Errorf("%w: generation %d is commit %v, it names %v", ErrDamaged, p.generation, version.Position().Commit, p.commit)
+		}
+		if err != nil {
+			if err = v.note(fmt.Errorf("%s: %w", p.who, err)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// listKeys looks for what should not be there.
+func (v *verification) listKeys(ctx context.Context) error {
+	head := v.view.Head.Position.Generation
+	beyond, there, err := v.store.nearest(ctx, v.view, head+1, math.MaxUint64, clientv3.SortAscend)
+	if err != nil {
+		return err
+	}
+	if there {
+		v.Wrong(fmt.Errorf("%w: there is a record of generation %d, beyond the head", ErrDamaged, beyond))
+	}
+	named := make(map[diff.Hash]bool, len(v.named))
+	for ref := range v.named {
+		named[ref.Hash] = true
+	}
+	return v.store.eachPackKey(ctx, v.view, func(hash diff.Hash, _ int64) {
+		if !named[hash] {
+			v.checked.Orphans = append(v.checked.Orphans, hash)
+		}
+	})
 }
 
 // walkTrees makes every tree, from keyframe to keyframe.
@@ -177,6 +248,9 @@ func (v *verification) walkTrees(ctx context.Context) error {
 			next = top - 1 // it was told, or is another tenant's
 		} else if _, lower, err := h.stretch(ctx, top); err == nil {
 			next = lower
+		} else if errors.Is(err, errOld) && top < v.view.Head.Position.Generation {
+			v.checked.Old = i
+			return nil
 		} else if err = v.note(fmt.Errorf("the trees up to generation %d: %w", top, err)); err != nil {
 			return err
 		} else {
@@ -274,30 +348,4 @@ func (v *verification) quiet(err error) error {
 	told := *v
 	told.Wrong = func(error) {}
 	return told.note(err)
-}
-
-// storedRecord is a record as it is stored, and the generation that its key says.
-type storedRecord struct {
-	generation uint64
-	data       []byte
-}
-
-// storedRecords reads the first records between two generations.
-func (s *Store) storedRecords(ctx context.Context, from, to uint64, revision int64) ([]storedRecord, error) {
-	var page []storedRecord
-	err := s.carry(ctx, "read records of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) (bytes int, err error) {
-		resp, err := etcd.Get(ctx, s.keys.log(from), clientv3.WithRange(s.keys.log(to)+"\x00"), clientv3.WithRev(revision), clientv3.WithLimit(recordPage))
-		if err != nil {
-			return 0, err
-		}
-		page = page[:0]
-		for _, kv := range resp.Kvs {
-			bytes += len(kv.Value)
-			if generation, ok := s.keys.generation(string(kv.Key)); ok {
-				page = append(page, storedRecord{generation, kv.Value})
-			}
-		}
-		return bytes, nil
-	})
-	return page, err
 }

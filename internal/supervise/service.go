@@ -32,6 +32,8 @@ type Hooks struct {
 	Beat func()
 	// Ready tells that it has done what others wait for at the start.
 	Ready func()
+	// Good tells whether what it keeps is in order, or was and stays so while it waits.
+	Good func(bool)
 	// Status tells what it is at, in a few words for a person.
 	Status func(string)
 }

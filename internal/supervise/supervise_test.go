@@ -213,7 +213,8 @@ func TestHealth(t *testing.T) {
 		}
 		l.hook["b"].Ready()
 		l.hook["b"].Status("fine")
-		if h := l.s.Health(); !h.Ready || h.Services[1] != (ServiceHealth{Name: "b", Status: "fine"}) {
+		l.hook["b"].Good(true)
+		if h := l.s.Health(); !h.Ready || h.Services[1] != (ServiceHealth{Name: "b", Good: true, Status: "fine"}) {
 			t.Errorf("health %+v", h)
 		}
 		for range 12 {

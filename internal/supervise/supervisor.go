@@ -60,6 +60,7 @@ type Health struct {
 // ServiceHealth is what is known of one service.
 type ServiceHealth struct {
 	Name   string
+	Good   bool   // it has told that what it keeps is in order
 	Status string // empty until it has told one
 	Err    error  // why it does not run at the moment; nil if it does
 }
@@ -81,7 +82,7 @@ func (s *Supervisor) Health() Health {
 		if !is.idle && is.beat.Before(h.Beat) {
 			h.Beat = is.beat
 		}
-		h.Services = append(h.Services, ServiceHealth{Name: u.service.Name, Status: is.status, Err: is.err})
+		h.Services = append(h.Services, ServiceHealth{Name: u.service.Name, Good: is.good, Status: is.status, Err: is.err})
 	}
 	h.Ready = ready > 0 && pending == 0
 	return h

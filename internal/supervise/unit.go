@@ -37,6 +37,7 @@ type unit struct {
 type health struct {
 	status string
 	ready  bool
+	good   bool      // as the present run has told last
 	begun  bool      // some run came to its first beat
 	beat   time.Time // the last one
 	idle   bool      // between two runs, or ended: no beats are to be expected
@@ -82,9 +83,9 @@ func (u *unit) run(ctx context.Context) {
 // once makes one run.
 func (u *unit) once(ctx context.Context) error {
 	u.mu.Lock()
-	u.is.beat, u.is.idle, u.begun = time.Now(), false, false
+	u.is.beat, u.is.idle, u.is.good, u.begun = time.Now(), false, false, false
 	u.mu.Unlock()
-	task, err := u.service.New(Hooks{Beat: u.beats, Ready: u.ready, Status: u.status})
+	task, err := u.service.New(Hooks{Beat: u.beats, Ready: u.ready, Good: u.good, Status: u.status})
 	if err != nil {
 		return err
 	}
@@ -133,6 +134,12 @@ func (u *unit) ready() {
 	u.is.ready = true
 	u.mu.Unlock()
 	u.tell()
+}
+
+func (u *unit) good(is bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.is.good = is
 }
 
 func (u *unit) status(words string) {

@@ -38,7 +38,7 @@ func TestModel(t *testing.T) {
 				}
 				truth := view{}
 				truth.update(dir, Dirty{All: true})
-				for timeout := time.After(5 * time.Second); !maps.Equal(v, truth); {
+				for timeout := time.After(time.Minute); !maps.Equal(v, truth); {
 					select {
 					case <-w.Changed():
 						v.update(dir, w.Take())

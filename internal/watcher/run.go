@@ -101,8 +101,8 @@ func (r *run) arm(settled, poll *time.Timer) {
 }
 
 func (r *run) note(ctx context.Context) {
-	if r.set != nil {
-		r.set.note(ctx, &r.batch, time.Now())
+	if r.set != nil && !r.set.note(ctx, &r.batch, time.Now()) {
+		r.overflowed()
 	}
 }
 
@@ -199,7 +199,11 @@ func gone(err error) bool {
 
 // report keeps Degraded up to date and logs once per episode.
 func (r *run) report(s state, err error) {
-	r.setDegraded(err)
+	directories := 0
+	if r.set != nil {
+		directories = r.set.count
+	}
+	r.Watcher.set(directories, s, err)
 	if s == r.state {
 		return
 	}

@@ -181,7 +181,7 @@ func runUntilTestEnds(t *testing.T, w *Watcher) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("Run returned %v", err)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Error("Run did not return")
 		}
 	})

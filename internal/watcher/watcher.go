@@ -86,6 +86,7 @@ type Watcher struct {
 	mu       sync.Mutex
 	settled  dirtySet // guarded by mu
 	degraded error    // guarded by mu
+	health   Health   // guarded by mu
 
 	opened func(*fsnotify.Watcher) // tests: told of every fsnotify watcher before it is used
 	fsType func(*os.File) uint32   // of the file system of a directory; tests replace it
@@ -150,6 +151,27 @@ func (w *Watcher) Degraded() error {
 	return w.degraded
 }
 
+// Health is how much is watched.
+type Health struct {
+	Directories int    // that are watched
+	Overflows   uint64 // how often events were lost, and so everything was signalled
+	Polled      bool   // something is polled
+}
+
+// Health returns how much is watched. All is zero before Run.
+func (w *Watcher) Health() Health {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.health
+}
+
+// overflowed counts that events were lost.
+func (w *Watcher) overflowed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.health.Overflows++
+}
+
 // signal makes s available to Take.
 func (w *Watcher) signal(s dirtySet) {
 	w.mu.Lock()
@@ -161,8 +183,10 @@ func (w *Watcher) signal(s dirtySet) {
 	}
 }
 
-func (w *Watcher) setDegraded(err error) {
+// set keeps what Degraded and Health return.
+func (w *Watcher) set(directories int, s state, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.degraded = err
+	w.health.Directories, w.health.Polled = directories, s == polled
 }

@@ -40,7 +40,7 @@ func scanUntil(t *testing.T, w *Watcher, path, want string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	timeout := time.After(10 * time.Second)
+	timeout := time.After(time.Minute)
 	for {
 		select {
 		case <-w.Changed():
@@ -282,6 +282,9 @@ func TestLostEventsMakeTheWatchesAnew(t *testing.T) {
 			if len(opened) != 1 {
 				t.Errorf("made anew %d times, want once", len(opened))
 			}
+			if got, want := w.Health(), (Health{Directories: 1, Overflows: 1}); got != want {
+				t.Errorf("health %+v, want %+v", got, want)
+			}
 			write(t, filepath.Join(dir, "f"), "1")
 			if got, want := wait(t, w), (Dirty{Dirs: []string{""}}); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v, want %+v", got, want)
@@ -378,6 +381,9 @@ func TestWatchesExhausted(t *testing.T) {
 		!strings.Contains(err.Error(), `polling, because`) || !strings.Contains(err.Error(), `raise the limit with "sysctl user.max_inotify_watches=524288"`) {
 		t.Errorf("degraded: %v", err)
 	}
+	if h := w.Health(); h.Directories != 5 || !h.Polled {
+		t.Errorf("health %+v", h)
+	}
 	write(t, filepath.Join(dir, "f"), "1")
 	if got := wait(t, w); !slices.Contains(got.Directories(), "") { // A poll may be among it.
 		t.Errorf("the root is watched still: got %+v", got)
@@ -389,6 +395,9 @@ func TestWatchesExhausted(t *testing.T) {
 	wait(t, w)
 	if err := w.Degraded(); err != nil {
 		t.Errorf("still degraded: %v", err)
+	}
+	if h := w.Health(); h.Directories != 12 || h.Polled {
+		t.Errorf("health %+v", h)
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {

@@ -188,8 +188,8 @@ func (s *watches) refused(dir string, errs ...error) bool {
 	return false
 }
 
-// note reads the queue into b.
-func (s *watches) note(ctx context.Context, b *batch, now time.Time) {
+// note reads the queue into b, and reports whether no event was lost.
+func (s *watches) note(ctx context.Context, b *batch, now time.Time) (complete bool) {
 	events, lost := s.queue.take()
 	for _, e := range events {
 		s.noteEvent(ctx, b, e, now)
@@ -199,6 +199,7 @@ func (s *watches) note(ctx context.Context, b *batch, now time.Time) {
 		b.remake = true
 		b.touch(now)
 	}
+	return lost == nil
 }
 
 func (s *watches) noteEvent(ctx context.Context, b *batch, e fsnotify.Event, now time.Time) {
