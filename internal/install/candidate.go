@@ -36,9 +36,13 @@ func (w *work) check(ctx context.Context, next *build) (err error) {
 		return t.fault("copy for the check to", t.sideName()+"/"+candidateName, err)
 	}
 	t.crash("before-check")
-	path := filepath.Join(t.path, t.sideName(), candidateName)
-	return t.o.Try.Check(ctx, path, w.pending.Position, t.State().Position, w.changed())
+	path := filepath.Join(t.Scratch(), candidateName)
+	return t.o.Try.Check(ctx, path, w.pending.Position, t.Content(), w.changed())
 }
+
+// Scratch returns the absolute path of a directory that nobody else writes, once there is a
+// journal.
+func (t *Target) Scratch() string { return filepath.Join(t.path, t.sideName()) }
 
 func (t *Target) dropCandidate() error {
 	if err := t.sideRoot.RemoveAll(candidateName); err != nil && !errors.Is(err, fs.ErrNotExist) {

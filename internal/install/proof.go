@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
 // proofName is the file that holds the Proof, beside the stage.
@@ -175,9 +176,11 @@ func (t *Target) setProof(p Proof) error {
 
 // Content returns what the files are of: the journal's position, but for a generation that
 // was reverted.
-func (t *Target) Content() Version {
-	s := t.State()
-	if r := t.proof.Reverted; r != nil && r.Digest == s.Managed.Digest().String() {
+func (t *Target) Content() Version { return t.proof.Content(t.State()) }
+
+// Content is Target.Content of a target whose journal says s.
+func (p Proof) Content(s journal.State) Version {
+	if r := p.Reverted; r != nil && r.Digest == s.Managed.Digest().String() {
 		return r.Version
 	}
 	return VersionOf(s.Position)

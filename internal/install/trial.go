@@ -24,8 +24,8 @@ type Trying struct {
 	// Check, if it is set, is given all that the target is to hold, before anything goes
 	// live: a directory of its own, in which it may do what it likes. Its error is that of
 	// Apply, and nothing was changed. It is not called for repairs, nor where no path
-	// changes. to is what the target is to become.
-	Check func(ctx context.Context, candidate string, to, from diff.Position, changed []string) error
+	// changes. to is what the target is to become, from what its files are of.
+	Check func(ctx context.Context, candidate string, to diff.Position, from Version, changed []string) error
 	// Trial makes each apply that changes a path, and each repair, a trial.
 	Trial bool
 	// Undo keeps what Revert needs.
