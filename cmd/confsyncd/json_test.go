@@ -17,6 +17,7 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 	}
 	for _, object := range []any{
 		pushed{},
+		rolledBack{},
 		pulled{},
 		previewed{},
 		status{},
@@ -40,6 +41,7 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		verifiedTarget{},
 		deviation{},
 		verifiedTenant{},
+		collected{},
 		held{},
 		holdFacts{},
 		forgotten{},

@@ -26,7 +26,8 @@ func (a *app) logCommand() *cobra.Command {
 		Long: `Log lists the generations that are in etcd, the newest first: number, time,
 publisher, paths created (+), changed (~) and deleted (-), size of the new contents,
 message. A founding begins the history, or begins it anew after etcd was lost; a
-keyframe is where hosts that join begin.
+keyframe is where hosts that join begin; a channel is told at the generation that it
+is at.
 
 --path lists only those that touched a path, or anything below it.`,
 		Args: arguments(),
@@ -68,7 +69,7 @@ func (a *app) log(ctx context.Context, f logFlags, color string) error {
 			if !touches(c.Changes, path) {
 				continue
 			}
-			if err := a.printLogged(colors, factsOf(l.tenant, c)); err != nil {
+			if err := a.printLogged(colors, l.factsOf(c)); err != nil {
 				return err
 			}
 			if left--; left == 0 {

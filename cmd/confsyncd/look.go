@@ -165,13 +165,21 @@ type commitFacts struct {
 	Changed    int       `json:"changed"`
 	Deleted    int       `json:"deleted"`
 	Bytes      int64     `json:"bytes"`
+	Channels   []string  `json:"channels"` // that are at it now
+	onlyMain   bool      // the tenant has no channel but the one that is always at the head
 }
 
-func factsOf(tenant string, c *store.Commit) commitFacts {
+func (l *look) factsOf(c *store.Commit) commitFacts {
 	r := c.Record
 	f := commitFacts{
-		Tenant: tenant, Generation: r.Generation, Commit: r.Commit.String(), Time: r.Time, Publisher: r.Publisher, Instance: r.Instance,
-		Message: r.Message, Founding: r.Founding, Keyframe: c.Keyframe, Bytes: c.Bytes,
+		Tenant: l.tenant, Generation: r.Generation, Commit: r.Commit.String(), Time: r.Time, Publisher: r.Publisher, Instance: r.Instance,
+		Message: r.Message, Founding: r.Founding, Keyframe: c.Keyframe, Bytes: c.Bytes, Channels: []string{},
+		onlyMain: len(l.view.Head.Channels) == 0,
+	}
+	for _, channel := range l.view.Head.AllChannels() {
+		if channel.Generation == r.Generation {
+			f.Channels = append(f.Channels, channel.Name)
+		}
 	}
 	if !r.Parent.IsZero() {
 		f.Parent = r.Parent.String()
@@ -197,6 +205,11 @@ func (f commitFacts) marks() string {
 	}
 	if f.Keyframe {
 		words = append(words, "keyframe")
+	}
+	if !f.onlyMain {
+		for _, name := range f.Channels {
+			words = append(words, "channel "+printable(name))
+		}
 	}
 	return strings.Join(words, ", ")
 }

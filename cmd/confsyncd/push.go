@@ -158,15 +158,7 @@ func (a *app) printPushed(s config.Source, f pushFlags, commit *publisher.Commit
 	r := pushed{Tenant: s.Tenant, Dir: s.Dir, DryRun: f.dryRun, DurationMS: took.Milliseconds(), Created: []string{}, Changed: []string{}, Deleted: []string{}}
 	if commit != nil {
 		r.Committed, r.Generation, r.Founding, r.Bytes = !f.dryRun, commit.Position.Generation, commit.Founding, commit.Bytes
-		for _, ch := range commit.Changes {
-			list := &r.Changed
-			if ch.Created() {
-				list = &r.Created
-			} else if ch.Deleted() {
-				list = &r.Deleted
-			}
-			*list = append(*list, ch.Path)
-		}
+		r.Created, r.Changed, r.Deleted = sorted(commit.Changes)
 	}
 	if a.output == "json" {
 		return a.json(r)
@@ -185,6 +177,22 @@ func (a *app) printPushed(s config.Source, f pushFlags, commit *publisher.Commit
 		return a.printPaths(map[string][]string{"+": r.Created, "~": r.Changed, "-": r.Deleted})
 	}
 	return a.printf("%s: committed generation %d: %s, %s, %d ms\n", s.Tenant, r.Generation, counts, bytesText(r.Bytes), r.DurationMS)
+}
+
+// sorted returns the paths that changes create, change and delete.
+func sorted(changes []diff.Change) (created, changed, deleted []string) {
+	created, changed, deleted = []string{}, []string{}, []string{}
+	for _, ch := range changes {
+		switch {
+		case ch.Created():
+			created = append(created, ch.Path)
+		case ch.Deleted():
+			deleted = append(deleted, ch.Path)
+		default:
+			changed = append(changed, ch.Path)
+		}
+	}
+	return created, changed, deleted
 }
 
 // printPaths prints paths with a sign before each, sorted by sign and then as they are.

@@ -61,7 +61,7 @@ func (a *app) show(ctx context.Context, l *look, generation uint64, colors palet
 		return fmt.Errorf("generation %d: %w", generation, store.ErrGone)
 	}
 	list := differences(commit.Changes)
-	facts := factsOf(l.tenant, commit)
+	facts := l.factsOf(commit)
 	if a.output == "json" {
 		return a.json(shown{facts, factsOfDifferences(list)})
 	}

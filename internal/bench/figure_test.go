@@ -45,6 +45,7 @@ func figures() []Figure {
 			bystanderFigure(),
 			historyFigure(),
 			switchFigure(),
+			rollbackFigure(),
 			peersFigure(),
 			idleFigure(),
 		},

@@ -175,7 +175,7 @@ func TestSampleShowsTheDefaults(t *testing.T) {
 }
 
 func TestSampleMentionsEveryKey(t *testing.T) {
-	header := regexp.MustCompile(`(?m)^#\[+([\w.]+)\]+$`)
+	header := regexp.MustCompile(`(?m)^#\[+(\w+)\]+$`)
 	text := string(readFile(t, sample))
 	sections := map[string]string{}
 	name, rest := "", text
@@ -192,11 +192,25 @@ func TestSampleMentionsEveryKey(t *testing.T) {
 		for _, inner := range k.inside() {
 			if inner.inside == nil {
 				mentioned(t, sections, k.name, inner.name)
-				continue
+			} else {
+				shown(t, text, k.name+"."+inner.name, inner.inside())
 			}
-			for _, innermost := range inner.inside() {
-				mentioned(t, sections, k.name+"."+inner.name, innermost.name)
-			}
+		}
+	}
+}
+
+// shown fails unless the sample has an example of a table in a table, indented since it is no
+// default.
+func shown(t *testing.T, text, name string, keys []key) {
+	t.Helper()
+	if !strings.Contains(text, "\n#   ["+name+"]") && !strings.Contains(text, "\n#   [["+name+"]]") {
+		t.Errorf("the sample lacks %q", name)
+	}
+	for _, k := range keys {
+		if k.inside != nil {
+			shown(t, text, name+"."+k.name, k.inside())
+		} else if !strings.Contains(text, "\n#   "+k.name+" = ") {
+			t.Errorf("the sample lacks %q in %q", k.name, name)
 		}
 	}
 }

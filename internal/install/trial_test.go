@@ -276,4 +276,3 @@ func FuzzProof(f *testing.F) {
 		}
 	})
 }
-

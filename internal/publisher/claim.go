@@ -3,6 +3,7 @@ package publisher
 import (
 	"fmt"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -23,6 +24,8 @@ type claim struct {
 	lineage *descent
 	// unsure is set if this process sent a commit and could not learn its outcome.
 	unsure bool
+	// registered is the tenant's registration.
+	registered codec.Registration
 }
 
 // verdict is where a publisher that may publish goes on from.
@@ -40,6 +43,9 @@ const (
 // judge decides whether the publisher may publish on top of head, nil if there is
 // none. It returns ErrConflict or ErrRefused, with what to do about it, if not.
 func (c claim) judge(head *store.Head) (verdict, error) {
+	if err := c.allowed(head); err != nil {
+		return 0, err
+	}
 	if err := c.unmoved(head); err != nil {
 		return 0, err
 	}

@@ -35,13 +35,15 @@ func newDiary(o Options) *diary {
 }
 
 // live notes that the head equals the directory, but for held paths.
-func (d *diary) live(held int, degraded error) {
+func (d *diary) live(held int, besides ...error) {
 	reason := ""
 	if held > 0 {
 		reason = fmt.Sprintf("%d paths are held back", held)
 	}
-	if degraded != nil {
-		reason = strings.TrimPrefix(reason+"; "+degraded.Error(), "; ")
+	for _, err := range besides {
+		if err != nil {
+			reason = strings.TrimPrefix(reason+"; "+err.Error(), "; ")
+		}
 	}
 	d.state("live", reason)
 }

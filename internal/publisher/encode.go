@@ -131,7 +131,7 @@ type contents struct {
 // patch returns the patch that leads from the old content to the new one, nil if there
 // is none that is worth it.
 func (p *Publisher) patch(ctx context.Context, c diff.Change, founding bool, content []byte) *codec.Patch {
-	if founding || c.Old.Kind != diff.File || c.New.Kind != diff.File || c.Old.Size == 0 || c.New.Size < patchFloor {
+	if founding || !patchable(c) {
 		return nil
 	}
 	base := p.base(ctx, c.Old)

@@ -24,12 +24,22 @@ func (p *Publisher) guard(base diff.Tree, changes []diff.Change, found *scan.Res
 		return nil
 	}
 	had := files(base)
-	emptied := gone == had && files(found.Tree) == 0
-	if had < smallTree && !emptied || had >= smallTree && float64(gone) <= p.options.MaxDelete*float64(had) {
+	if !tooMany(gone, had, files(found.Tree), p.options.MaxDelete) {
 		return nil
 	}
 	return refuse("if that is meant, publish it with "+p.options.pushWith("--allow delete"),
 		"%d of %d files would be deleted, more than max_delete = %.0f%%", gone, had, 100*p.options.MaxDelete)
+}
+
+// tooMany reports whether so many files gone, of those that were had, look like an accident.
+func tooMany(gone, had, left int, most float64) bool {
+	if gone == 0 {
+		return false
+	}
+	if had < smallTree {
+		return gone == had && left == 0
+	}
+	return float64(gone) > most*float64(had)
 }
 
 // files counts the files and symlinks.

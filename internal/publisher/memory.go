@@ -1,8 +1,6 @@
 package publisher
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -115,10 +113,8 @@ func (m *memory) freeze() error {
 
 // newState returns an empty memory with an instance of its own.
 func newState(o Options) journal.State {
-	var word [8]byte
-	rand.Read(word[:]) // never fails, see crypto/rand
 	return journal.State{Meta: journal.Meta{
-		Tenant: o.Tenant, Prefix: o.Prefix, Selection: o.Dir, Instance: hex.EncodeToString(word[:]), UID: -1, GID: -1,
+		Tenant: o.Tenant, Prefix: o.Prefix, Selection: o.Dir, Instance: newInstance(), UID: -1, GID: -1,
 	}}
 }
 

@@ -46,7 +46,7 @@ type model struct {
 	saved    map[uint64]generation // in the backup
 	staged   *store.Keyframe
 
-	foundings, keyframes, rewinds int
+	foundings, keyframes, rewinds, rollbacks int
 }
 
 func newModel(t *testing.T, seed uint64) *model {
@@ -240,6 +240,28 @@ func (m *model) commit() {
 	m.past = append(m.past, g)
 }
 
+// rollback makes the tree of any generation the newest again.
+func (m *model) rollback() {
+	m.Helper()
+	if len(m.history) == 0 {
+		return
+	}
+	generations := slices.Sorted(maps.Keys(m.history))
+	to := m.history[generations[m.rng.IntN(len(generations))]]
+	c, err := publisher.Rollback(m.Context(), publisher.RollbackOptions{
+		Store: m.store, Tenant: m.options.Tenant, Generation: to.have.Position.Generation, Allow: publisher.Allow{Delete: true},
+	})
+	m.must(err)
+	if c == nil {
+		return
+	}
+	m.rollbacks++
+	g := generation{store.Have{Position: c.Position, Tree: to.have.Tree}, to.want}
+	m.history[c.Position.Generation] = g
+	m.past = append(m.past, g)
+	m.check(false)
+}
+
 // keyframe stages a keyframe, or has the head name the one that was staged, if the
 // publisher stands on it.
 func (m *model) keyframe() {
@@ -415,6 +437,11 @@ func (m *model) live() {
 			m.save()
 			m.keyframe()
 			m.restore()
+		case n < 30:
+			m.rollback()
+			if m.rng.IntN(2) == 0 {
+				m.keyframe()
+			}
 		}
 		m.commit()
 		if m.rng.IntN(10) == 0 {
@@ -423,5 +450,5 @@ func (m *model) live() {
 		m.check(false)
 	}
 	m.check(true)
-	m.Logf("%d commits, of them %d foundings, %d keyframes, %d rewinds", len(m.past), m.foundings, m.keyframes, m.rewinds)
+	m.Logf("%d commits, of them %d foundings and %d rollbacks, %d keyframes, %d rewinds", len(m.past), m.foundings, m.rollbacks, m.keyframes, m.rewinds)
 }

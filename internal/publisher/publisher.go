@@ -31,7 +31,13 @@ type Publisher struct {
 	stood    diff.Position
 	election *election.Election // nil if there is none
 	seat     store.Seat         // by which it leads; zero while it does not
-	lineage  lineage            // of the directory; in an election alone
+	// registered is the tenant's registration, nil until it was read; it is read again after
+	// registeredUntil.
+	registered      *store.Registration
+	registeredUntil time.Time
+	counted         counted
+	near            error   // what of the quotas is nearly used up, nil if nothing is
+	lineage         lineage // of the directory; in an election alone
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
 	// scanned is the directory as it was found last, and polled what of that has still
@@ -155,6 +161,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if p.root == nil {
 		p.root = &found.Root
 	}
+	if err := p.register(ctx); err != nil {
+		return out, err
+	}
 	does, err := p.judge(p.view, found.Tree)
 	if out.judged, out.refused = p.view.Err == nil, err; p.view.Err != nil {
 		return out, err
@@ -213,6 +222,10 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 		}
 	}
 	changes := diff.Compare(on.base, found.Tree)
+	used, err := p.quota(on.base, changes)
+	if err != nil {
+		return nil, err
+	}
 	if len(changes) == 0 && !on.founding {
 		p.root = &found.Root
 		return nil, nil
@@ -232,6 +245,9 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	head, tree, out, err := p.write(ctx, on, sent, found)
 	p.unsure = errors.Is(err, store.ErrAmbiguous)
+	if errors.Is(err, store.ErrRegistration) {
+		p.registered = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -242,6 +258,8 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	if len(out.left) > 0 {
 		changes = diff.Compare(on.base, tree)
+	} else if !p.counted.tree.IsZero() {
+		p.counted = counted{tree.Digest(), used}
 	}
 	return &Commit{Position: head.Position, Changes: changes, Bytes: out.bytes, Founding: on.founding, Left: out.left}, nil
 }
