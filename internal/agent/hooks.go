@@ -93,24 +93,25 @@ func (p *prover) check(ctx context.Context, candidate string, to diff.Position, 
 	err := p.run(ctx, hook.Check, p.hooks.Check, hook.Subject{
 		Generation: to.Generation, Previous: from.Generation, Candidate: candidate, Changed: changed,
 	})
+	p.note(hook.Check, to.Generation, err)
 	if errors.Is(err, hook.ErrFailed) {
 		return refusal{err}
 	}
 	return err
 }
 
-// run runs a hook, and notes how it ended.
+// run runs a hook.
 func (p *prover) run(ctx context.Context, name string, h hook.Hook, s hook.Subject) error {
 	s.Tenant, s.Target = p.tenant, p.dir
 	p.say(fmt.Sprintf("%s of generation %d runs", name, s.Generation))
-	err := hook.Runner{Scratch: p.target.Scratch(), Beat: p.beat, Log: p.log}.Run(ctx, name, h, s)
-	if err == nil || errors.Is(err, hook.ErrFailed) {
-		p.note(name, s.Generation, err)
-	}
-	return err
+	return hook.Runner{Scratch: p.target.Scratch(), Beat: p.beat, Log: p.log}.Run(ctx, name, h, s)
 }
 
+// note notes how a hook ended, if it did.
 func (p *prover) note(name string, generation uint64, err error) {
+	if errors.Is(err, hook.ErrInterrupted) {
+		return
+	}
 	p.last = &codec.HookOutcome{Name: name, Generation: generation, OK: err == nil, Time: time.Now().UTC()}
 	if err != nil {
 		p.last.Reason = err.Error()
@@ -228,7 +229,9 @@ func (p *prover) wait(now time.Time) time.Duration {
 func (p *prover) reload(ctx context.Context, s hook.Subject) (string, error) {
 	if p.hooks.Reload.IsSet() {
 		p.reloaded, p.due = time.Now(), time.Time{}
-		if err := p.run(ctx, hook.Reload, p.hooks.Reload, s); err != nil {
+		err := p.run(ctx, hook.Reload, p.hooks.Reload, s)
+		p.note(hook.Reload, s.Generation, err)
+		if err != nil {
 			return hook.Reload, err
 		}
 		p.log.Info("reloaded", "generation", s.Generation, "paths", len(s.Changed), "duration_ms", time.Since(p.reloaded).Milliseconds())
@@ -236,7 +239,9 @@ func (p *prover) reload(ctx context.Context, s hook.Subject) (string, error) {
 	if !p.hooks.Health.IsSet() {
 		return "", nil
 	}
-	return hook.Health, p.health(ctx, s)
+	err := p.health(ctx, s)
+	p.note(hook.Health, s.Generation, err)
+	return hook.Health, err
 }
 
 // health runs health until it ends well or its time is up.
@@ -267,7 +272,6 @@ func (p *prover) failed(ctx context.Context, trial install.Trial, name string, c
 	at := p.target.State().Position
 	revert := !p.hooks.Keep && !trial.Final && len(trial.Undo) > 0
 	p.log.Error("quarantined", "generation", at.Generation, "reason", cause, "revert", revert)
-	p.note(name, at.Generation, cause)
 	r := install.Refusal{Version: install.VersionOf(at), Hook: name, Reason: cause.Error(), Time: time.Now().UTC()}
 	if err := p.target.Refuse(r, true, revert); err != nil || !revert {
 		return err
@@ -287,7 +291,6 @@ func (p *prover) revert(ctx context.Context, trial install.Trial, others func(in
 	}
 	p.log.Warn("reverted", "generation", trial.From.Generation, "from", at, "created", result.Created, "changed", result.Changed,
 		"deleted", result.Deleted, "kept", result.Kept, "duration_ms", time.Since(begin).Milliseconds())
-	last := p.last
 	if p.hooks.Reload.IsSet() && p.concerns(trial) {
 		p.reloaded, p.due = time.Now(), time.Time{}
 		err := p.run(ctx, hook.Reload, p.hooks.Reload, hook.Subject{Generation: trial.From.Generation, Previous: at, Changed: trial.Paths()})
@@ -296,8 +299,6 @@ func (p *prover) revert(ctx context.Context, trial install.Trial, others func(in
 			p.log.Error("the reload of the previous files failed too", "generation", trial.From.Generation, "reason", err)
 		case err != nil:
 			return err
-		default:
-			p.last = last // It is what the generation was refused for that matters.
 		}
 	}
 	return p.target.EndTrial()
