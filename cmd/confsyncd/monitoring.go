@@ -68,7 +68,8 @@ func sourceFigures(s publisher.Status) metrics.SourceStatus {
 
 func targetFigures(s agent.Status) metrics.TargetStatus {
 	return metrics.TargetStatus{
-		State: s.State, Generation: s.Generation, Head: s.Head, Behind: s.Behind, Drift: s.Drift, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
+		State: s.State, Generation: s.Applied, Head: s.Head, Behind: s.Behind, Reloaded: s.Reloaded, Quarantined: s.Quarantined, Drift: s.Drift,
+		Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
 	}
 }
 

@@ -105,13 +105,13 @@ func targetFamilies() []family {
 		}
 	}
 	return []family{
-		{"confsyncd_target_generation", gauge, "Generation that the target is at; 0 before the first apply.", of(func(f targetFigures) float64 { return float64(f.Generation) })},
+		{"confsyncd_target_generation", gauge, "Generation whose files the target has; 0 before the first apply.", of(func(f targetFigures) float64 { return float64(f.Generation) })},
 		{"confsyncd_target_head_generation", gauge, "Newest generation that the agent knows.", of(func(f targetFigures) float64 { return float64(f.Head) })},
 		{"confsyncd_target_behind_generations", gauge, "Generations that the target lacks.", of(func(f targetFigures) float64 { return float64(f.Head - min(f.Generation, f.Head)) })},
 		{"confsyncd_target_lag_seconds", gauge, "Age of the oldest generation that the target lacks, as far as the agent knows; 0 if it lacks none.", of(targetFigures.lag)},
 		{"confsyncd_target_state", gauge, "1 for the state that the target is in, 0 for the others.", func(s snapshot, p *page) {
 			for _, f := range s.targets {
-				p.states(f.place, f.State, "in_sync", "drifted", "waiting", "failing", "holding", "paused", "pinned")
+				p.states(f.place, f.State, "in_sync", "drifted", "waiting", "failing", "holding", "paused", "pinned", "reloading", "quarantined")
 			}
 		}},
 		{"confsyncd_target_reloaded_generation", gauge, "Newest generation that passed reload and health, or needed neither.", of(func(f targetFigures) float64 { return float64(f.Reloaded) })},
