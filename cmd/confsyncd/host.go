@@ -107,7 +107,7 @@ func (a *app) showHost(h hostFacts, lives []codec.Alive) error {
 	}
 	fmt.Fprintf(&b, "state      %s\n", h.State)
 	if h.Reason != "" {
-		fmt.Fprintf(&b, "reason     %s\n", printable(h.Reason))
+		fmt.Fprintf(&b, "reason     %s\n", said(h.Reason))
 	}
 	fmt.Fprintf(&b, "labels     %s\n", labelText(h.Labels))
 	if h.Time != nil {
@@ -117,7 +117,7 @@ func (a *app) showHost(h hostFacts, lives []codec.Alive) error {
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		fmt.Fprintf(w, "\nTARGET\tCHANNEL\tSEEN\tAPPLIED\tRELOADED\tSTATE\tSINCE\tDRIFT\n")
 		for _, t := range h.Targets {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%d\n", printable(t.Dir), t.Channel, t.Seen, t.Applied, t.Reloaded, t.State, ageText(max(0, time.Since(t.Since))), t.Drift)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\t%s\t%d\n", printable(t.Dir), printable(t.Channel), t.Seen, t.Applied, t.Reloaded, said(t.State), ageText(max(0, time.Since(t.Since))), t.Drift)
 		}
 		_ = w.Flush() // into memory
 		for _, t := range h.Targets {
@@ -131,7 +131,7 @@ func (a *app) showHost(h hostFacts, lives []codec.Alive) error {
 func hostTargetText(b *strings.Builder, t codec.HostTarget) {
 	dir := printable(t.Dir)
 	if t.Reason != "" {
-		fmt.Fprintf(b, "  %s: %s\n", dir, printable(t.Reason))
+		fmt.Fprintf(b, "  %s: %s\n", dir, said(t.Reason))
 	}
 	if t.Quarantined > 0 {
 		fmt.Fprintf(b, "  %s: generation %d is quarantined; \"confsyncd retry\" there tries it again\n", dir, t.Quarantined)
@@ -141,10 +141,10 @@ func hostTargetText(b *strings.Builder, t codec.HostTarget) {
 		if !o.OK {
 			outcome = "failed"
 			if o.Reason != "" {
-				outcome += ": " + printable(o.Reason)
+				outcome += ": " + said(o.Reason)
 			}
 		}
-		fmt.Fprintf(b, "  %s: %s of generation %d %s, %s ago\n", dir, o.Name, o.Generation, outcome, ageText(max(0, time.Since(o.Time))))
+		fmt.Fprintf(b, "  %s: %s of generation %d %s, %s ago\n", dir, said(o.Name), o.Generation, outcome, ageText(max(0, time.Since(o.Time))))
 	}
 }
 

@@ -169,12 +169,17 @@ func hostTable(b *strings.Builder, list []hostFacts, most int) {
 	_ = w.Flush() // into memory
 	for _, h := range shown {
 		if h.Reason != "" && h.Reason != h.Life {
-			fmt.Fprintf(b, "  %s: %s\n", printable(h.Host), printable(h.Reason))
+			fmt.Fprintf(b, "  %s: %s\n", printable(h.Host), said(h.Reason))
 		}
 	}
 	if more := len(list) - len(shown); more > 0 {
 		fmt.Fprintf(b, "  and %d more: \"confsyncd host list\" shows all\n", more)
 	}
+}
+
+// said writes what a host says in words so that it does nothing else to a terminal.
+func said(words string) string {
+	return strings.ReplaceAll(visible(words), "\n", " ")
 }
 
 // labelText writes labels as --label takes them.

@@ -211,7 +211,7 @@ func (t tenantStatus) line() string {
 	named := 0
 	for _, h := range t.Hosts {
 		if h.State == hostFailed && named < most {
-			text += fmt.Sprintf("; %s: %s", printable(h.Host), printable(h.Reason))
+			text += fmt.Sprintf("; %s: %s", printable(h.Host), said(h.Reason))
 			named++
 		}
 	}

@@ -81,14 +81,18 @@ func (a *app) wait(ctx context.Context, f waitFlags) error {
 	return a.lookAtHosts(ctx, func(ctx context.Context, l *look, first fleet.Fleet) error {
 		begin, bar := time.Now(), a.progress()
 		var result waited
-		err := f.until(ctx, l.store, func(now fleet.Fleet) bool {
+		done := func(now fleet.Fleet) bool {
 			if first.View.Head == nil {
 				first.View = now.View
 			}
 			result = f.count(l.tenant, first, now)
 			bar.count(fmt.Sprintf("hosts with %s", f.what()), result.Have, max(result.Needed, 1))
 			return result.Reached
-		})
+		}
+		var err error
+		if !done(first) {
+			err = f.until(ctx, l.store, done)
+		}
 		bar.end()
 		if err != nil {
 			return err
@@ -177,7 +181,7 @@ func (a *app) printWaited(f waitFlags, r waited) error {
 			if h.Life != string(fleet.Up) && h.State == hostFailed {
 				reason = h.Life + ", " + reason
 			}
-			fmt.Fprintf(&b, "  %s: %s\n", printable(h.Host), printable(reason))
+			fmt.Fprintf(&b, "  %s: %s\n", printable(h.Host), said(reason))
 		}
 		if err := a.printf("%s", b.String()); err != nil {
 			return err
