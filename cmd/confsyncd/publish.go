@@ -108,7 +108,7 @@ func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log
 		Prefix: c.Etcd.Prefix, Tenant: s.Tenant, Dir: s.Dir, Name: s.Publisher, Settle: s.Settle, MaxDelay: s.MaxDelay, Rescan: s.Rescan,
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", GitModes: s.FileMode == "git", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
 		Channels: atOnce(s),
-		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
+		Retain:   retention(s), Sweep: s.Sweep, StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
 	if s.Standby != "" {
 		o.Standby, o.Copies = s.StandbyTTL, s.Standby == "copy"

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -93,9 +92,9 @@ func whole(field *int, ok rule[int]) cell {
 				r.wrongKind(v, "a number without quotes, such as 3")
 				return
 			}
-			n, err := strconv.Atoi(v.text)
+			n, err := ParseNumber(v.text)
 			if err != nil {
-				r.reject(v, fault("write a number such as 3", "%s is no such number", clip(v.text)))
+				r.reject(v, err)
 				return
 			}
 			*field = n

@@ -71,6 +71,9 @@ func (s *Source) keys() []key {
 		{"max_delete", percent(&s.MaxDelete, share)},
 		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
 		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
+		{"retain_generations", whole(&s.RetainGenerations, generations)},
+		{"retain_age", duration(&s.RetainAge, atLeast(0))},
+		{"sweep", duration(&s.Sweep, sweepTime)},
 		{"channels", list(&s.Channels, channelName)},
 		{"rollout", maybe(&s.Rollout, DefaultRollout)},
 	}

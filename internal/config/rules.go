@@ -212,6 +212,22 @@ func leaseTime(d time.Duration) error {
 	return nil
 }
 
+// generations refuses to keep nothing.
+func generations(n int) error {
+	if n < 1 {
+		return fault("write 1 or more", "%d generations would leave nothing", n)
+	}
+	return nil
+}
+
+// sweepTime refuses to read the history all the time.
+func sweepTime(d time.Duration) error {
+	if d != 0 && d < time.Second {
+		return fault(`write "1s" or more, or "0s" for never`, "%s is too short", d)
+	}
+	return nil
+}
+
 func fileSize(n int64) error {
 	if n < 1 || n > largestFile {
 		return fault(`write a size from "1B" to "64MiB"`,

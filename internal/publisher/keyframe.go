@@ -15,8 +15,9 @@ type keeper struct {
 	done  chan staged  // never closed
 	asked bool         // the loop's alone: no answer came yet
 
-	have   func(diff.Hash) []byte
-	weight store.Weight // the keeper's alone
+	retained uint64 // generations
+	have     func(diff.Hash) []byte
+	weight   store.Weight // the keeper's alone
 }
 
 // keeping is what a keeper is asked for: a keyframe of a view, staged in a store.
@@ -31,8 +32,8 @@ type staged struct {
 	err      error
 }
 
-func newKeeper(have func(diff.Hash) []byte) *keeper {
-	return &keeper{views: make(chan keeping, 1), done: make(chan staged), have: have}
+func newKeeper(o Options, have func(diff.Hash) []byte) *keeper {
+	return &keeper{views: make(chan keeping, 1), done: make(chan staged), retained: o.Retain.Generations, have: have}
 }
 
 // ask has a keyframe staged if one is due, unless the last answer is still to come.
@@ -71,7 +72,7 @@ func (k *keeper) stage(ctx context.Context, of keeping) (*store.Keyframe, error)
 	if of.view.Head == nil {
 		return nil, of.view.Err
 	}
-	if err := of.store.Weigh(ctx, &k.weight, of.view); err != nil || !k.weight.Due(of.view.Head) {
+	if err := of.store.Weigh(ctx, &k.weight, of.view); err != nil || !k.weight.Due(of.view.Head, k.retained) {
 		return nil, err
 	}
 	return of.store.StageKeyframe(ctx, of.view, k.have)
@@ -112,7 +113,7 @@ func (p *Publisher) name(ctx context.Context, k *store.Keyframe) error {
 
 // keyframe makes a keyframe if one is due.
 func (p *Publisher) keyframe(ctx context.Context) error {
-	k, err := newKeeper(p.bases.read).stage(ctx, keeping{p.commits(), p.view})
+	k, err := newKeeper(p.options, p.bases.read).stage(ctx, keeping{p.commits(), p.view})
 	if err != nil || k == nil {
 		return err
 	}

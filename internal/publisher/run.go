@@ -57,7 +57,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
-	rehash, keeper := newRehasher(), newKeeper(p.bases.read)
+	rehash, keeper := newRehasher(), newKeeper(o, p.bases.read)
+	marker := newMarker(o)
 	// It outlives the loop: the seat is given up after the commit in hand.
 	electing, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
@@ -70,10 +71,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
 	g.Go(func() error { return rehash.run(ctx, o) })
 	g.Go(func() error { return keeper.run(ctx) })
+	g.Go(func() error { return marker.run(ctx) })
 	g.Go(func() error {
 		defer resign()
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o), sweeps: newSweep(o, marker),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
@@ -104,6 +106,7 @@ type daemon struct {
 	feed    *store.Feed
 	rehash  *rehasher
 	keeper  *keeper
+	sweeps  *sweep
 	diary   *diary
 
 	candidate candidate // in an election alone
@@ -130,6 +133,7 @@ func (d *daemon) loop(ctx context.Context) error {
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	defer d.sweeps.stop()
 	var elected <-chan struct{} // nil if there is no election
 	if d.election != nil {
 		elected = d.election.Changed()
@@ -154,6 +158,15 @@ func (d *daemon) loop(ctx context.Context) error {
 			}
 		case answer := <-d.keeper.done:
 			d.keep(ctx, answer)
+			continue
+		case <-d.sweeps.due.C:
+			d.sweep()
+			continue
+		case answer := <-d.sweeps.marker.done:
+			d.swept(ctx, answer)
+			continue
+		case <-d.sweeps.batch.C:
+			d.sweepBatch(ctx)
 			continue
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
@@ -274,7 +287,9 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.keepStamps() // Who kills it need not read all again.
 	}
 	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
-	d.keeper.ask(d.commits(), d.view)
+	if d.sweeps.garbage == nil { // else what a keyframe reuses may go
+		d.keeper.ask(d.commits(), d.view)
+	}
 	return heldWait(out.held)
 }
 

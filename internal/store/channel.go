@@ -110,6 +110,9 @@ func (s *Store) MoveChannel(ctx context.Context, name string, to diff.Position) 
 		} else if !ok || is != to {
 			return h, fmt.Errorf("generation %d: %w", to.Generation, ErrGone)
 		}
+		if _, err := s.As(ctx, view, to); err != nil { // What it rests on may be gone.
+			return h, err
+		}
 		return Moved(h, name, to)
 	})
 }

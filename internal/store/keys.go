@@ -87,3 +87,12 @@ func (k keys) alive() string { return k.base + "/alive/" }
 
 // life names a sign of life by its host and its process's instance.
 func (k keys) life(id, instance string) string { return k.alive() + id + "/" + instance }
+
+// publishers is what the keys of publishers that live begin with.
+func (k keys) publishers() string { return k.base + "/ctl/publisher/" }
+
+// publisher names a publisher that lives by its instance.
+func (k keys) publisher(instance string) string { return k.publishers() + instance }
+
+// fleet is what all keys begin with that tell of hosts and publishers.
+func (k keys) fleet() []string { return []string{k.hosts(), k.alive(), k.publishers()} }

@@ -25,6 +25,9 @@ func (c *Client) Tenant(name string) *Store {
 	return &Store{client: c, coder: c.coder, tenant: name, keys: keys{base: c.cfg.Prefix + "/" + name}}
 }
 
+// Base returns what all keys of the tenant begin with.
+func (s *Store) Base() string { return s.keys.base }
+
 // Head is a head as it was read.
 type Head struct {
 	codec.Head
