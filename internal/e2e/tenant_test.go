@@ -104,7 +104,11 @@ func (d *doomed) write(h *lab.Host, name, content string) {
 func (d *doomed) edit(ctx context.Context) (edits int) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for lab.Sleep(ctx, 5*time.Millisecond) {
-		noise := make([]byte, 100+rng.IntN(40000))
+		size := 100 + rng.IntN(40000)
+		if edits%20 == 0 {
+			size = 3 << 20 // its packs are staged before the commit
+		}
+		noise := make([]byte, size)
 		for i := range noise {
 			noise[i] = byte(rng.Uint32())
 		}
