@@ -20,7 +20,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
-var keysFlag = flag.Int("keys", 1500, "how many keys the tenant has that is deleted under kills")
+var keysFlag = flag.Int("keys", 1000, "how many keys the tenant has that is deleted under kills")
 
 // batch is how many keys go at once, see store.Clear.
 const batch = 100
