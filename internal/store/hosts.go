@@ -199,13 +199,16 @@ func (k hostKeys) take(events []*clientv3.Event) {
 	}
 }
 
-// Report writes what a host says of itself. Of a tenant that was deleted nothing is written.
+// Report writes what a host says of itself.
 func (s *Store) Report(ctx context.Context, id string, h codec.Host) error {
 	value, err := codec.EncodeHost(h)
 	if err != nil {
 		return err
 	}
-	return s.say(ctx, "report host "+id, clientv3.OpPut(s.keys.host(id), string(value)))
+	return s.call(ctx, "report host "+id, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		_, err := etcd.Put(ctx, s.keys.host(id), string(value))
+		return err
+	})
 }
 
 // ForgetHost takes away what a host has said of itself. It returns ErrAlive while a process
