@@ -84,7 +84,7 @@ func (f tenantFacts) goes(how string) string {
 		what += fmt.Sprintf(", with generation %d of %d files, %s", f.Generation, *f.Files, bytesText(*f.Bytes))
 	}
 	if f.Hosts > 0 {
-		what += fmt.Sprintf(", which %d hosts follow", f.Hosts)
+		what += fmt.Sprintf(", hosts that follow it: %d", f.Hosts)
 	}
 	return what
 }

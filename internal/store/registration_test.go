@@ -197,41 +197,30 @@ func TestDeletionTouchesNoOtherTenant(t *testing.T) {
 
 func TestHostOfADeletedTenantSaysNothing(t *testing.T) {
 	f := newFixture(t)
-	says := func() {
-		t.Helper()
-		if err := f.store.Report(t.Context(), "h", codec.Host{Name: "h", Instance: "i"}); err != nil {
-			t.Fatal(err)
-		}
-		life, err := f.store.HostLives(t.Context(), "h", codec.Alive{Instance: "i"}, time.Minute)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := life.End(context.Background()); err != nil {
-				t.Log(err)
-			}
-		})
-	}
-	says() // before anything was published
-	if now := f.standing(); now.Hosts != 1 || now.Keys != 2 {
-		t.Errorf("%+v", now)
-	}
 	f.mustCommit(nil, map[string]string{"a": "one"}, false)
-	says()
-	f.clear(f.bury())
-	says()
-	if now := f.standing(); now.Keys != 0 {
-		t.Errorf("it says so all the same: %+v", now)
+	report := func() error {
+		return f.store.Report(t.Context(), "h", codec.Host{Name: "h", Instance: "i"})
 	}
-	on := f.standing()
-	next := on.Registration.Registration
-	next.ID = diff.TenantID{9}
-	if _, err := f.store.Register(t.Context(), on, next, false); err != nil {
+	life, err := f.store.HostLives(t.Context(), "h", codec.Alive{Instance: "i"}, time.Minute)
+	if err := errors.Join(err, report()); err != nil {
 		t.Fatal(err)
 	}
-	says()
-	if now := f.standing(); now.Hosts != 1 {
-		t.Errorf("of the next tenant: %+v", now)
+	t.Cleanup(func() {
+		if err := life.End(context.Background()); err != nil {
+			t.Log(err)
+		}
+	})
+	if now := f.standing(); now.Hosts != 1 || now.Keys != 4 {
+		t.Errorf("%d hosts, %d keys", now.Hosts, now.Keys)
+	}
+	f.clear(f.bury())
+	for what, err := range map[string]error{"report": report(), "sign of life": life.Show(t.Context())} {
+		if !errors.Is(err, store.ErrNoHead) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if now := f.standing(); now.Keys != 0 {
+		t.Errorf("%d keys came back", now.Keys)
 	}
 }
 
