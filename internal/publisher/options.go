@@ -88,6 +88,7 @@ type Status struct {
 	// are empty before the first look came to an end.
 	State, Reason string
 	Generation    uint64 // the newest one that is known; 0 if none is
+	Instance      string // by which heads tell this directory from others of the publisher's name
 	Held          int    // paths that are held back
 	Failures      uint64 // attempts to publish that failed and are made again
 	// Watch is how the directory is watched, and Begun how often the head was read and
