@@ -108,6 +108,7 @@ func groups() []Group {
 		{"time", timeCases()},
 		{"standby", standbyCases()},
 		{"tenant", tenantCases()},
+		{"sweep", sweepCases()},
 	}
 }
 
