@@ -378,7 +378,7 @@ func (a *Agent) tell() {
 		now.Head, now.Seen = to.Generation, to.Generation
 	}
 	switch {
-	case now.Head <= now.Generation:
+	case now.Head <= now.Applied:
 		a.behind = time.Time{}
 	case a.behind.IsZero():
 		a.behind = time.Now()

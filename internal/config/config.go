@@ -28,6 +28,7 @@ type Config struct {
 	Etcd     Etcd
 	Log      Log
 	HTTP     HTTP
+	Host     Host
 	Sources  []Source
 	Targets  []Target
 
@@ -129,7 +130,8 @@ func Default() *Config {
 			Endpoints: []string{"http://127.0.0.1:2379"},
 			Prefix:    "/confsyncd",
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Log:  Log{Level: "info", Format: "auto"},
+		Host: Host{Report: true, AliveTTL: time.Minute},
 	}
 }
 

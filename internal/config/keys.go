@@ -23,6 +23,7 @@ func (c *Config) keys() []key {
 		{"etcd", table(&c.Etcd)},
 		{"log", table(&c.Log)},
 		{"http", table(&c.HTTP)},
+		{"host", table(&c.Host)},
 		{"source", tables(&c.Sources, DefaultSource)},
 		{"target", tables(&c.Targets, DefaultTarget)},
 	}
