@@ -109,6 +109,7 @@ func groups() []Group {
 		{"standby", standbyCases()},
 		{"tenant", tenantCases()},
 		{"sweep", sweepCases()},
+		{"hooks", hooksCases()},
 	}
 }
 
