@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
@@ -46,6 +47,8 @@ type tenantStatus struct {
 	Founding   uint64     `json:"founding,omitempty"`
 	Keyframe   uint64     `json:"keyframe,omitempty"`
 	Error      string     `json:"error,omitempty"`
+	// Deleted is the tombstone of a tenant that was deleted.
+	Deleted *codec.Tombstone `json:"deleted,omitempty"`
 }
 
 type sourceStatus struct {
@@ -196,7 +199,11 @@ func (a *app) tenants(s *status) []string {
 
 func tenantState(ctx context.Context, s *store.Store) (t tenantStatus, err error) {
 	err = s.WithHead(ctx, func(view store.View) (err error) {
-		if view.Err != nil || view.Head == nil {
+		if view.Err == nil && view.Head == nil {
+			t.Deleted, err = deletionOf(ctx, s)
+			return err
+		}
+		if view.Err != nil {
 			return view.Err
 		}
 		t, err = headState(ctx, s, view)

@@ -107,6 +107,7 @@ func groups() []Group {
 		{"target", targetCases()},
 		{"time", timeCases()},
 		{"standby", standbyCases()},
+		{"tenant", tenantCases()},
 	}
 }
 

@@ -187,6 +187,34 @@ func (s *Store) Clear(ctx context.Context, buried Registration) (int, error) {
 	return len(keys), err
 }
 
+// say puts what a process says of itself, unless the tenant was deleted: then nothing of it
+// is to come back. A tenant with a head was not, which saves reading its registration.
+func (s *Store) say(ctx context.Context, op string, put clientv3.Op) error {
+	head := clientv3.CreateRevision(s.keys.head())
+	for {
+		said, err := s.putIf(ctx, op, put, clientv3.Compare(head, ">", 0))
+		if said || err != nil {
+			return err
+		}
+		r, err := s.Registration(ctx)
+		if err != nil || r.Deleted() != nil {
+			return err
+		}
+		if said, err = s.putIf(ctx, op, put, clientv3.Compare(head, "=", 0), r.same()); said || err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) putIf(ctx context.Context, op string, put clientv3.Op, is ...clientv3.Cmp) (done bool, err error) {
+	err = s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.Txn(ctx).If(is...).Then(put).Commit()
+		done = err == nil && resp.Succeeded
+		return err
+	})
+	return done, err
+}
+
 // patiently does something again while it fails for a reason that may pass, until ctx ends.
 func (s *Store) patiently(ctx context.Context, do func() error) error {
 	var pace Backoff

@@ -195,6 +195,46 @@ func TestDeletionTouchesNoOtherTenant(t *testing.T) {
 	}
 }
 
+func TestHostOfADeletedTenantSaysNothing(t *testing.T) {
+	f := newFixture(t)
+	says := func() {
+		t.Helper()
+		if err := f.store.Report(t.Context(), "h", codec.Host{Name: "h", Instance: "i"}); err != nil {
+			t.Fatal(err)
+		}
+		life, err := f.store.HostLives(t.Context(), "h", codec.Alive{Instance: "i"}, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := life.End(context.Background()); err != nil {
+				t.Log(err)
+			}
+		})
+	}
+	says() // before anything was published
+	if now := f.standing(); now.Hosts != 1 || now.Keys != 2 {
+		t.Errorf("%+v", now)
+	}
+	f.mustCommit(nil, map[string]string{"a": "one"}, false)
+	says()
+	f.clear(f.bury())
+	says()
+	if now := f.standing(); now.Keys != 0 {
+		t.Errorf("it says so all the same: %+v", now)
+	}
+	on := f.standing()
+	next := on.Registration.Registration
+	next.ID = diff.TenantID{9}
+	if _, err := f.store.Register(t.Context(), on, next, false); err != nil {
+		t.Fatal(err)
+	}
+	says()
+	if now := f.standing(); now.Hosts != 1 {
+		t.Errorf("of the next tenant: %+v", now)
+	}
+}
+
 func TestRegistrationThatIsDamagedIsSaid(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	f, _ := newFixtureAt(t, endpoint)
