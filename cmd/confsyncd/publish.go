@@ -76,7 +76,7 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 			}
 			o.Status = func(now publisher.Status) {
 				figures.Status(sourceFigures(now))
-				hooks.Good(now.State == "live" || now.State == "standby" || now.State == "busy")
+				hooks.Good(now.State == "live" || now.State == "beside" || now.State == "standby" || now.State == "busy")
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}
 			o.Committed = func(done publisher.Commit) { countCommit(figures, done) }
