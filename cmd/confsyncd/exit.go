@@ -10,6 +10,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
+	"github.com/confsyncd/confsyncd/internal/tenant"
 )
 
 // The exit codes. They are documented in the README and are for good.
@@ -50,9 +51,9 @@ func exitCode(err error) int {
 	case errors.As(err, &wrongConfig), errors.As(err, &faults):
 		return exitConfig
 	case errors.Is(err, publisher.ErrRefused), errors.Is(err, agent.ErrRefused), errors.Is(err, install.ErrLocked),
-		errors.Is(err, errDiffers):
+		errors.Is(err, errDiffers), errors.Is(err, errUnsaid):
 		return exitRefused
-	case errors.Is(err, publisher.ErrConflict), errors.Is(err, store.ErrLostRace):
+	case errors.Is(err, publisher.ErrConflict), errors.Is(err, store.ErrLostRace), errors.Is(err, tenant.ErrExists):
 		return exitConflict
 	case errors.Is(err, errEtcdAway):
 		return exitEtcd

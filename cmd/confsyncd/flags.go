@@ -109,7 +109,16 @@ func sourceFlags(cmd *cobra.Command) *overrides[config.Source] {
 	o.flag("standby", "stand by while another publisher leads: of the same directory (shared), or of an equal one (copy)", func(s *source) value { return into(&s.Standby, "word", text) })
 	o.flag("standby-ttl", "with --standby: lead no longer than this without a sign of life (default 10s)", func(s *source) value { return into(&s.StandbyTTL, "duration", config.ParseDuration) })
 	o.flag("channels", "channels that each commit advances; the others move by \"channel promote\" (default main)", func(s *source) value { return into(&s.Channels, "names", words) })
+	retentionFlags(o)
+	o.flag("sweep", "remove what is not retained this often; 0s: never (default 10m)", func(s *source) value { return into(&s.Sweep, "duration", config.ParseDuration) })
 	return o
+}
+
+// retentionFlags adds the flags that say what of the history is kept.
+func retentionFlags(o *overrides[config.Source]) {
+	type source = config.Source
+	o.flag("retain-generations", "keep so many generations at least (default 1000)", func(s *source) value { return into(&s.RetainGenerations, "number", config.ParseNumber) })
+	o.flag("retain-age", "keep generations that are younger (default 24h)", func(s *source) value { return into(&s.RetainAge, "duration", config.ParseDuration) })
 }
 
 // targetFlags adds a flag for every key of [[target]].

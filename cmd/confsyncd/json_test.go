@@ -41,6 +41,7 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		verifiedTarget{},
 		deviation{},
 		verifiedTenant{},
+		collected{},
 		held{},
 		holdFacts{},
 		forgotten{},

@@ -74,9 +74,11 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 				hooks.Beat()
 				running()
 			}
+			var leads atomic.Bool
 			o.Status = func(now publisher.Status) {
 				figures.Status(sourceFigures(now))
 				hooks.Good(now.State == "live" || now.State == "beside" || now.State == "standby" || now.State == "busy")
+				leads.Store(now.State == "live" || now.State == "beside" || now.State == "busy")
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}
 			o.Committed = func(done publisher.Commit) { countCommit(figures, done) }
@@ -85,7 +87,9 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 				return supervise.Task{}, err
 			}
 			on.log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", on.etcd.Endpoints())
-			run := func(ctx context.Context) error { return publishing(s, c.StateDir, service.Run(ctx)) }
+			run := func(ctx context.Context) error {
+				return publishing(s, c.StateDir, besides(ctx, service.Run, rollingOut(s, on, leads.Load)))
+			}
 			return supervise.Task{Run: run, Look: service.Rescan}, nil
 		},
 	}, nil
@@ -103,8 +107,8 @@ func publisherOptions(c *config.Config, s config.Source, etcd *store.Client, log
 	o := publisher.Options{
 		Prefix: c.Etcd.Prefix, Tenant: s.Tenant, Dir: s.Dir, Name: s.Publisher, Settle: s.Settle, MaxDelay: s.MaxDelay, Rescan: s.Rescan,
 		BusyFiles: s.BusyFiles, Ignore: s.Ignore, RefuseSymlinks: s.Symlinks == "refuse", GitModes: s.FileMode == "git", MaxFileSize: s.MaxFileSize, MaxDelete: s.MaxDelete,
-		Channels: s.Channels,
-		StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
+		Channels: atOnce(s),
+		Retain:   retention(s), Sweep: s.Sweep, StateDir: c.StateDir, Store: etcd.Tenant(s.Tenant), Log: log,
 	}
 	if s.Standby != "" {
 		o.Standby, o.Copies = s.StandbyTTL, s.Standby == "copy"

@@ -84,10 +84,9 @@ on each host applies it, whole or not at all.`,
 	root.AddCommand(a.publishCommand(), a.agentCommand(), a.pushCommand(), a.pullCommand(), a.statusCommand(),
 		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
 	root.AddCommand(a.pauseCommand(), a.resumeCommand(), a.forgetCommand())
-	root.AddCommand(a.channelCommand())
+	root.AddCommand(a.rollbackCommand(), a.channelCommand(), a.rolloutCommand(), a.tenantCommand(), a.gcCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
 		a.completionCommand())
-	root.AddCommand(a.rollbackCommand())
 	a.addDev(root)
 	a.addManual(root)
 	a.complete(root)
@@ -116,6 +115,9 @@ func (a *app) environment() error {
 	})
 	if a.output != "text" && a.output != "json" {
 		err = errors.Join(err, usage("-o %s: use text or json", a.output))
+	}
+	if a.given("tenant") {
+		err = errors.Join(err, a.tenantName(a.source("tenant"), a.tenant))
 	}
 	if strings.Contains(a.user, ":") {
 		err = errors.Join(err, usage("--user, CONFSYNCD_USER and ETCDCTL_USER take the name only: put the password into a file, and name that with password_file in %s", a.configPath))

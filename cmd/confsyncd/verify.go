@@ -53,6 +53,8 @@ type verifiedTenant struct {
 	Packs      int      `json:"packs"`
 	Contents   int      `json:"contents"`
 	Bytes      int64    `json:"bytes"`
+	OldRecords int      `json:"old_records"` // that cannot be read any more, and that a sweep removes
+	Orphans    []string `json:"orphans"`     // packs that nothing names
 	Wrong      []string `json:"wrong"`
 	Error      string   `json:"error,omitempty"`
 }
@@ -65,9 +67,14 @@ func (a *app) verifyCommand() *cobra.Command {
 this machine, and compares it with the target's journal; compares the journal's
 position with the history in etcd; and reads that history: every record, keyframe
 and pack, and every content of the head. It changes nothing, and may run beside an
-agent. It exits with 5 if anything is not right, and with 4 if etcd does not answer.`,
+agent. It exits with 5 if anything is not right, and with 4 if etcd does not answer.
+
+--store looks at etcd alone: its head, records, keyframes and packs. What dangles is wrong.
+Packs that nothing names are no fault, as somebody may be about to commit what names
+them; "confsyncd gc" removes them once they are old. They are listed with --store.`,
 		Args: upTo(1),
 	}
+	storeOnly := cmd.Flags().Bool("store", false, "look at etcd alone, and list packs that nothing names")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		c, err := a.load()
 		if err != nil {
@@ -77,7 +84,13 @@ agent. It exits with 5 if anything is not right, and with 4 if etcd does not ans
 		if err != nil {
 			return err
 		}
-		return a.verify(cmd.Context(), c, targets, tenants)
+		if *storeOnly {
+			if len(args) > 0 {
+				return usage("--store looks at no target: leave %s out", printable(args[0]))
+			}
+			targets = nil
+		}
+		return a.verify(cmd.Context(), c, targets, tenants, *storeOnly)
 	}
 	return cmd
 }
@@ -122,7 +135,7 @@ func (a *app) toVerify(c *config.Config, args []string) ([]verifiedTarget, []str
 	return targets, slices.Compact(tenants), nil
 }
 
-func (a *app) verify(ctx context.Context, c *config.Config, targets []verifiedTarget, tenants []string) error {
+func (a *app) verify(ctx context.Context, c *config.Config, targets []verifiedTarget, tenants []string, orphans bool) error {
 	bar := a.progress()
 	defer bar.end()
 	r := verified{Targets: []verifiedTarget{}, Tenants: []verifiedTenant{}}
@@ -143,7 +156,7 @@ func (a *app) verify(ctx context.Context, c *config.Config, targets []verifiedTa
 	bar.end()
 	inTargets, inEtcd := r.wrong()
 	r.Right = inTargets+inEtcd == 0 && failed == nil
-	if err := a.printVerified(r); err != nil || failed != nil {
+	if err := a.printVerified(r, orphans); err != nil || failed != nil {
 		return firstError(err, failed)
 	}
 	var remedies []string
@@ -196,6 +209,10 @@ func (a *app) verifyTenant(ctx context.Context, c *config.Config, tenant string,
 			Progress: func(what string, done, total int) { bar.count("checking "+what+" of "+tenant, done, total) },
 		})
 		t.Records, t.Keyframes, t.Packs, t.Contents, t.Bytes = checked.Records, checked.Keyframes, checked.Packs, checked.Contents, checked.Bytes
+		t.OldRecords, t.Orphans = checked.Old, []string{}
+		for _, hash := range checked.Orphans {
+			t.Orphans = append(t.Orphans, hash.String())
+		}
 		for i := range targets {
 			if err == nil && targets[i].Tenant == tenant {
 				err = targets[i].place(ctx, l)
@@ -205,7 +222,7 @@ func (a *app) verifyTenant(ctx context.Context, c *config.Config, tenant string,
 	})
 	t.Tenant = tenant
 	if t.Wrong == nil {
-		t.Wrong = []string{}
+		t.Wrong, t.Orphans = []string{}, []string{}
 	}
 	switch {
 	case errors.Is(err, store.ErrNoHead), errors.Is(err, store.ErrDamaged):
@@ -245,7 +262,7 @@ func (r verified) wrong() (inTargets, inEtcd int) {
 	return inTargets, inEtcd
 }
 
-func (a *app) printVerified(r verified) error {
+func (a *app) printVerified(r verified, orphans bool) error {
 	if a.output == "json" {
 		return a.json(r)
 	}
@@ -264,6 +281,7 @@ func (a *app) printVerified(r verified) error {
 		fmt.Fprintf(&b, "tenant %s in etcd: generation %d, %d records, %d keyframes, %d packs, %d contents, %s\n",
 			t.Tenant, t.Generation, t.Records, t.Keyframes, t.Packs, t.Contents, bytesText(t.Bytes))
 		writeWrong(&b, t.Wrong)
+		t.writeGarbage(&b, orphans)
 	}
 	if r.Right {
 		fmt.Fprintf(&b, "all %d files, %d packs, %d records are right\n", files, packs, records)
@@ -274,5 +292,20 @@ func (a *app) printVerified(r verified) error {
 func writeWrong(b *strings.Builder, wrong []string) {
 	for _, text := range wrong {
 		fmt.Fprintf(b, "  ! %s\n", text)
+	}
+}
+
+// writeGarbage tells what is there that nothing needs.
+func (t verifiedTenant) writeGarbage(b *strings.Builder, orphans bool) {
+	if t.OldRecords > 0 {
+		fmt.Fprintf(b, "  %d records cannot be read any more: a sweep is removing them, or \"confsyncd gc\" does\n", t.OldRecords)
+	}
+	if len(t.Orphans) > 0 {
+		fmt.Fprintf(b, "  %d packs have no name in the history: of a commit under way, or \"confsyncd gc\" removes them\n", len(t.Orphans))
+	}
+	for _, hash := range t.Orphans {
+		if orphans {
+			fmt.Fprintf(b, "  ? %s\n", hash)
+		}
 	}
 }

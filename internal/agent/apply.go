@@ -34,6 +34,7 @@ type applier struct {
 	refused      *store.Version
 	refusedAt    diff.Position
 	refusedUnder *store.Head
+	burial       burial
 }
 
 // apply brings the target to the view's head. It returns nil if it is there already.
@@ -101,8 +102,7 @@ func (a *applier) resolve(ctx context.Context, view store.View) (*store.Version,
 	case errors.Is(err, store.ErrNoHead) && have.Position.IsZero():
 		return nil, ErrNothing
 	case errors.Is(err, store.ErrNoHead):
-		return nil, refuse(fmt.Errorf("etcd has no commit of tenant %q any more, here is generation %d", a.options.Tenant, have.Position.Generation),
-			"files are kept; if etcd was replaced, let the publisher publish: it continues the history")
+		return nil, a.gone(ctx, have.Position.Generation)
 	case errors.Is(err, store.ErrRewound), errors.Is(err, store.ErrForeignTenant):
 		return a.accept(ctx, view, seen, err)
 	}
@@ -119,10 +119,7 @@ func (a *applier) accept(ctx context.Context, view store.View, seen *store.Head,
 	}
 	at := a.target.State().Position
 	if accepted == nil || accepted.Tenant != head.Tenant || seen.Position.Generation < accepted.Generation {
-		return nil, refuse(cause, fmt.Sprintf("files are kept, and a publisher that remembers generation %d leads on by itself; "+
-			"if none does, \"confsyncd push --tenant %s --dir DIR --found %v:%d\" at the publisher leads all hosts on (the highest generation that any host shows is the one to name), "+
-			"\"confsyncd accept %s\" just this one",
-			at.Generation, a.options.Tenant, at.Tenant, at.Generation, a.options.Dir))
+		return nil, a.foreign(ctx, cause, at)
 	}
 	version, err := a.options.Store.Resolve(ctx, store.Have{}, view)
 	if err != nil {

@@ -158,9 +158,9 @@ func TestAgentGoesAheadOfItsChannelInARollout(t *testing.T) {
 	p.run()
 	p.awaitFile("1")
 	p.generation("2")
-	p.rollAhead(codec.Selector{Label: "role=db", Percent: 100}, codec.Selector{Label: "role=web", Percent: codec.Share(p.tenant(), "web-1")})
+	p.rollAhead(codec.Selector{Label: "role=db", Parts: codec.AllParts}, codec.Selector{Label: "role=web", Parts: codec.Share(p.tenant(), "web-1")})
 	p.generation("3")
-	p.rollAhead(codec.Selector{Label: "role=web", Percent: codec.Share(p.tenant(), "web-1") + 1})
+	p.rollAhead(codec.Selector{Label: "role=web", Parts: codec.Share(p.tenant(), "web-1") + 1})
 	p.await("in_sync")
 	p.awaitFile("3")
 	// It ends: whoever has the generation keeps it, until its channel comes.

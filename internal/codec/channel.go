@@ -40,10 +40,13 @@ type Ahead struct {
 	Hosts []Selector
 }
 
+// AllParts is how many parts all hosts are: fine enough to tell single ones apart.
+const AllParts = 10_000
+
 // Selector has a share of the hosts with a label.
 type Selector struct {
-	Label   string // "key=value"; empty: all hosts
-	Percent uint32 // of them, by a stable hash of their ids
+	Label string // "key=value"; empty: all hosts
+	Parts uint32 // of them, in parts of AllParts, by a stable hash of their ids
 }
 
 // CheckChannel returns an error that says what is allowed, unless name can be a channel's.
@@ -111,7 +114,7 @@ func (a *Ahead) Selects(tenant diff.TenantID, host string, labels map[string]str
 
 // Selects reports whether the selector has a host.
 func (s Selector) Selects(tenant diff.TenantID, host string, labels map[string]string) bool {
-	return s.Has(labels) && Share(tenant, host) < s.Percent
+	return s.Has(labels) && Share(tenant, host) < s.Parts
 }
 
 // Has reports whether a host with such labels is one of those that the selector takes its
@@ -122,12 +125,12 @@ func (s Selector) Has(labels map[string]string) bool {
 	return s.Label == "" || ok && got == value
 }
 
-// Share returns a number from 0 to 99 that is a host's for as long as the tenant lives: a
-// selector of n percent has the hosts whose number is below n, and so one of more percent has
+// Share returns a number below AllParts that is a host's for as long as the tenant lives: a
+// selector of n parts has the hosts whose number is below n, and so one of more parts has
 // them too. It comes from SHA-256 over the tenant's id and the host's.
 func Share(tenant diff.TenantID, host string) uint32 {
 	sum := sha256.Sum256(slices.Concat([]byte("confsyncd share 1\n"), tenant[:], []byte(host)))
-	return uint32(binary.BigEndian.Uint64(sum[:8]) % 100)
+	return uint32(binary.BigEndian.Uint64(sum[:8]) % AllParts)
 }
 
 // On returns where a channel is; ok is false if there is none of that name. A tenant without
@@ -160,8 +163,8 @@ func checkChannels(h Head) error {
 		return fmt.Errorf("%d selectors are over %d", len(h.Ahead.Hosts), MaxSelectors)
 	}
 	for _, s := range h.Ahead.Hosts {
-		if len(s.Label) > MaxLabel || s.Percent > 100 {
-			return fmt.Errorf("a selector of %d percent with a label of %d bytes", s.Percent, len(s.Label))
+		if len(s.Label) > MaxLabel || s.Parts > AllParts {
+			return fmt.Errorf("a selector of %d parts with a label of %d bytes", s.Parts, len(s.Label))
 		}
 	}
 	return CheckChannel(h.Ahead.Channel)
@@ -181,7 +184,7 @@ func aheadToWire(a *Ahead) *wirepb.Ahead {
 	}
 	wire := &wirepb.Ahead{Channel: a.Channel, Generation: a.Generation, Commit: a.Commit[:]}
 	for _, s := range a.Hosts {
-		wire.Hosts = append(wire.Hosts, &wirepb.Selector{Label: s.Label, Percent: s.Percent})
+		wire.Hosts = append(wire.Hosts, &wirepb.Selector{Label: s.Label, Parts: s.Parts})
 	}
 	return wire
 }
@@ -214,8 +217,8 @@ func (f *fields) ahead(wire *wirepb.Ahead, generation uint64) *Ahead {
 	f.check(len(wire.Hosts) <= MaxSelectors, "%d selectors", len(wire.Hosts))
 	a := &Ahead{Channel: f.channel(wire.Channel), Generation: wire.Generation, Commit: f.hash("rollout's commit id", wire.Commit)}
 	for _, w := range wire.Hosts[:min(len(wire.Hosts), MaxSelectors)] {
-		f.check(w.Percent <= 100, "a selector of %d percent", w.Percent)
-		a.Hosts = append(a.Hosts, Selector{Label: f.name(w.Label), Percent: w.Percent})
+		f.check(w.Parts <= AllParts, "a selector of %d parts", w.Parts)
+		a.Hosts = append(a.Hosts, Selector{Label: f.name(w.Label), Parts: w.Parts})
 	}
 	return a
 }

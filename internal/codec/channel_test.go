@@ -47,7 +47,7 @@ func TestHeadSaysNoMoreOfChannelsThanItMust(t *testing.T) {
 func TestShareOfHostsIsStable(t *testing.T) {
 	tenant, other := goldenTenant(), diff.TenantID{1}
 	// What is in the field must stay so: a host that is ahead would fall behind.
-	for host, want := range map[string]uint32{"web-1": 50, "web-2": 52, "": 97} {
+	for host, want := range map[string]uint32{"web-1": 2850, "web-2": 5052, "": 8297} {
 		if got := Share(tenant, host); got != want {
 			t.Errorf("share of %q is %d, not %d", host, got, want)
 		}
@@ -57,9 +57,9 @@ func TestShareOfHostsIsStable(t *testing.T) {
 	for i := range 10_000 {
 		host := fmt.Sprintf("host-%d", i)
 		for _, percent := range []uint32{0, 1, 10, 50, 100} {
-			if (Selector{Percent: percent}).Selects(tenant, host, nil) {
+			if (Selector{Parts: 100 * percent}).Selects(tenant, host, nil) {
 				counts[percent]++
-				if !(Selector{Percent: percent + 1}).Selects(tenant, host, nil) {
+				if !(Selector{Parts: 100*percent + 1}).Selects(tenant, host, nil) {
 					t.Fatalf("%s is of %d percent and not of one more", host, percent)
 				}
 			}
@@ -78,7 +78,7 @@ func TestShareOfHostsIsStable(t *testing.T) {
 
 func TestHostFollowsTheRolloutThatHasIt(t *testing.T) {
 	h := goldenHeadChannels()
-	h.Ahead.Hosts = []Selector{{Label: "role=web", Percent: 100}}
+	h.Ahead.Hosts = []Selector{{Label: "role=web", Parts: AllParts}}
 	web, db := map[string]string{"role": "web"}, map[string]string{"role": "db"}
 	for name, tt := range map[string]struct {
 		channel string

@@ -685,7 +685,7 @@ func TestRecordOrHeadWithABadField(t *testing.T) {
 			m.Ahead = &wirepb.Ahead{Channel: "main", Generation: 43, Commit: hash[:]}
 		},
 		"a rollout to more than all": func(m *wirepb.Head) {
-			m.Ahead = &wirepb.Ahead{Channel: "main", Generation: 42, Commit: hash[:], Hosts: []*wirepb.Selector{{Percent: 101}}}
+			m.Ahead = &wirepb.Ahead{Channel: "main", Generation: 42, Commit: hash[:], Hosts: []*wirepb.Selector{{Parts: AllParts + 1}}}
 		},
 	}
 	for name, alter := range heads {

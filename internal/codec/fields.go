@@ -9,7 +9,7 @@ import (
 
 // fields checks decoded fields and remembers the first fault.
 type fields struct {
-	of  kind
+	of  any // what it is that is decoded
 	err error
 }
 

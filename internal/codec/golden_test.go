@@ -63,7 +63,7 @@ func goldenHeadFirst() Head {
 func goldenHeadChannels() Head {
 	h := goldenHead()
 	h.Channels = []Channel{{Name: "canary", Generation: 42, Commit: numbered(0xc0)}, {Name: "main", Generation: 39, Commit: numbered(0xc2)}}
-	h.Ahead = &Ahead{Channel: "main", Generation: 41, Commit: numbered(0xc3), Hosts: []Selector{{Label: "role=web", Percent: 10}, {Percent: 1}}}
+	h.Ahead = &Ahead{Channel: "main", Generation: 41, Commit: numbered(0xc3), Hosts: []Selector{{Label: "role=web", Parts: 1000}, {Parts: 1}}}
 	return h
 }
 

@@ -83,6 +83,26 @@ func scalar[T any](field *T, want string, ok rule[T], parse func(string) (T, err
 	}
 }
 
+// whole is a key whose value is a whole number, written without quotes.
+func whole(field *int, ok rule[int]) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = 0
+			if v.kind != unstable.Integer {
+				r.wrongKind(v, "a number without quotes, such as 3")
+				return
+			}
+			n, err := ParseNumber(v.text)
+			if err != nil {
+				r.reject(v, err)
+				return
+			}
+			*field = n
+		},
+		check: func() Faults { return faultsOf("", ok(*field)) },
+	}
+}
+
 func list(field *[]string, ok rule[string]) cell {
 	return cell{
 		read: func(r *reader, v *node) {
@@ -131,6 +151,27 @@ func table(s section) cell {
 			return faults
 		},
 		inside: s.keys,
+	}
+}
+
+// maybe is a section that means something by being there; nil if it is not.
+func maybe[T any, P interface {
+	*T
+	section
+}](field **T, fresh func() T) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			t := fresh()
+			*field = &t
+			table(P(&t)).read(r, v)
+		},
+		check: func() Faults {
+			if *field == nil {
+				return nil
+			}
+			return table(P(*field)).check()
+		},
+		inside: func() []key { return P(new(T)).keys() },
 	}
 }
 

@@ -77,6 +77,11 @@ type Source struct {
 	Standby     string   // "shared", "copy", or empty: without an election
 	StandbyTTL  time.Duration
 	Channels    []string // that its commits advance
+	Rollout     *Rollout // nil: channels advance at once
+	// What is kept of the history: so many generations, and those that are younger.
+	RetainGenerations int
+	RetainAge         time.Duration
+	Sweep             time.Duration // how often the rest is removed; 0: never
 
 	Line int // of its [[source]] header; 0 if from flags
 }
@@ -125,6 +130,10 @@ func DefaultSource() Source {
 		MaxDelete:   0.5,
 		StandbyTTL:  10 * time.Second,
 		Channels:    []string{"main"},
+
+		RetainGenerations: 1000,
+		RetainAge:         24 * time.Hour,
+		Sweep:             10 * time.Minute,
 	}
 }
 

@@ -190,7 +190,27 @@ func TestSampleMentionsEveryKey(t *testing.T) {
 			continue
 		}
 		for _, inner := range k.inside() {
-			mentioned(t, sections, k.name, inner.name)
+			if inner.inside == nil {
+				mentioned(t, sections, k.name, inner.name)
+			} else {
+				shown(t, text, k.name+"."+inner.name, inner.inside())
+			}
+		}
+	}
+}
+
+// shown fails unless the sample has an example of a table in a table, indented since it is no
+// default.
+func shown(t *testing.T, text, name string, keys []key) {
+	t.Helper()
+	if !strings.Contains(text, "\n#   ["+name+"]") && !strings.Contains(text, "\n#   [["+name+"]]") {
+		t.Errorf("the sample lacks %q", name)
+	}
+	for _, k := range keys {
+		if k.inside != nil {
+			shown(t, text, name+"."+k.name, k.inside())
+		} else if !strings.Contains(text, "\n#   "+k.name+" = ") {
+			t.Errorf("the sample lacks %q in %q", k.name, name)
 		}
 	}
 }

@@ -57,7 +57,7 @@ func (h *HTTP) keys() []key {
 
 func (s *Source) keys() []key {
 	return []key{
-		{"tenant", text(&s.Tenant, tenantName)},
+		{"tenant", text(&s.Tenant, TenantName)},
 		{"dir", text(&s.Dir, directory)},
 		{"publisher", text(&s.Publisher, optional(printable))},
 		{"settle", duration(&s.Settle, atLeast(0))},
@@ -71,13 +71,17 @@ func (s *Source) keys() []key {
 		{"max_delete", percent(&s.MaxDelete, share)},
 		{"standby", text(&s.Standby, oneOf("shared", "copy", ""))},
 		{"standby_ttl", duration(&s.StandbyTTL, leaseTime)},
+		{"retain_generations", whole(&s.RetainGenerations, generations)},
+		{"retain_age", duration(&s.RetainAge, atLeast(0))},
+		{"sweep", duration(&s.Sweep, sweepTime)},
 		{"channels", list(&s.Channels, channelName)},
+		{"rollout", maybe(&s.Rollout, DefaultRollout)},
 	}
 }
 
 func (t *Target) keys() []key {
 	return []key{
-		{"tenant", text(&t.Tenant, tenantName)},
+		{"tenant", text(&t.Tenant, TenantName)},
 		{"dir", text(&t.Dir, directory)},
 		{"paths", list(&t.Paths, pathPattern)},
 		{"strip_prefix", text(&t.StripPrefix, optional(stripPrefix))},

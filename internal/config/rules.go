@@ -44,7 +44,8 @@ func oneOf(allowed ...string) rule[string] {
 	}
 }
 
-func tenantName(s string) error { return label(s, "tenant", "prod") }
+// TenantName returns an error unless s can be the name of a tenant. It is a Fault.
+func TenantName(s string) error { return label(s, "tenant", "prod") }
 
 func channelName(s string) error { return label(s, "channel", "main") }
 
@@ -207,6 +208,22 @@ func atLeast(least time.Duration) rule[time.Duration] {
 func leaseTime(d time.Duration) error {
 	if d < 2*time.Second || d > 5*time.Minute || d%time.Second != 0 {
 		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time that a standby can wait", d)
+	}
+	return nil
+}
+
+// generations refuses to keep nothing.
+func generations(n int) error {
+	if n < 1 {
+		return fault("write 1 or more", "%d generations would leave nothing", n)
+	}
+	return nil
+}
+
+// sweepTime refuses to read the history all the time.
+func sweepTime(d time.Duration) error {
+	if d != 0 && d < time.Second {
+		return fault(`write "1s" or more, or "0s" for never`, "%s is too short", d)
 	}
 	return nil
 }

@@ -86,6 +86,15 @@ func ParsePercent(s string) (float64, error) {
 	return p / 100, nil
 }
 
+// ParseNumber reads a whole number, such as "1000" or "1_000". The error is a Fault.
+func ParseNumber(s string) (int, error) {
+	n, err := strconv.Atoi(strings.ReplaceAll(s, "_", ""))
+	if err != nil {
+		return 0, fault("write a number such as 3", "%s is no such number", clip(s))
+	}
+	return n, nil
+}
+
 // ParseDuration reads a duration with a unit, such as "50ms" or "2s"; "0" needs none.
 func ParseDuration(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)

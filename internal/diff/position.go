@@ -26,6 +26,15 @@ func ParseTenantID(s string) (TenantID, error) {
 	return id, nil
 }
 
+// MarshalText writes the id as String does.
+func (id TenantID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (id *TenantID) UnmarshalText(b []byte) (err error) {
+	*id, err = ParseTenantID(string(b))
+	return err
+}
+
 // Position names one version of one tenant's tree. The commit id is the hash of
 // the record that made it, which holds its parent's commit id: equal positions
 // have equal histories. The zero Position comes before every commit.

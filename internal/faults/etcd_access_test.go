@@ -229,6 +229,7 @@ func (w *World) guard() {
 	} {
 		did(c.RoleAdd(ctx, role))
 		did(c.RoleGrantPermission(ctx, role, p.prefix, clientv3.GetPrefixRangeEnd(p.prefix), p.may))
+		did(c.RoleGrantPermission(ctx, role, "/confsyncd/@tenants/"+tenant, "", clientv3.PermissionType(clientv3.PermRead)))
 		did(c.UserAdd(ctx, role, role+"'s"))
 		did(c.UserGrantRole(ctx, role, role))
 	}

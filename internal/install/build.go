@@ -155,8 +155,7 @@ func (b *build) takeOver(ctx context.Context) error {
 	}
 	for _, c := range links.copies {
 		b.w.t.o.Beat()
-		b.copied = append(b.copied, c.path)
-		if err := b.copy(c.path, c.n, &c.e); err != nil {
+		if err := b.copyUnlinked(c); err != nil {
 			return b.fault(c.path, err)
 		}
 	}
@@ -185,8 +184,8 @@ func (b *build) takeWanted(ctx context.Context, links *linker) error {
 	for path, e := range b.w.want.All() {
 		b.w.t.o.Beat()
 		err := ctx.Err()
-		if err != nil {
-			return err
+		if err != nil || links.over.Load() {
+			return err // Why links cannot go on, they tell.
 		}
 		n, there := links.found(path)
 		i, isStep := steps[path]

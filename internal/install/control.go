@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/journal"
 )
 
@@ -143,9 +144,7 @@ func (t *Target) Holds() (h Holds, err error) {
 	if t.side == nil { // There may be one that was left from before.
 		h, err = ReadHolds(t.o.Dir)
 	} else if err = is(t.o.Dir, t.dir); err == nil {
-		if h.Pause, err = t.readHold(pauseName); err == nil {
-			h.Pin, err = t.readHold(pinName)
-		}
+		h, err = t.holds()
 	}
 	if err != nil {
 		if gone := t.identity(); gone != nil {
@@ -155,9 +154,41 @@ func (t *Target) Holds() (h Holds, err error) {
 	return h, err
 }
 
+// holds reads the control files where an operator writes them now, which is elsewhere if
+// somebody has moved the directory that was opened away. What stands in its place counts
+// if it is this user's, as for Open.
+func (t *Target) holds() (h Holds, err error) {
+	side := int(t.side.Fd())
+	was, err := lstat(side, ".")
+	if err != nil {
+		return h, t.fault("look at", t.sideName(), err)
+	}
+	in, name := int(t.dir.Fd()), diff.OwnName
+	if t.beside() {
+		in, name = int(t.parent.Fd()), filepath.Base(siblingPath(t.path))
+	}
+	now, err := lstat(in, name)
+	switch {
+	case err != nil:
+		return h, t.fault("look at", t.sideName(), err)
+	case now.same(was):
+	case now.kind != diff.Directory, now.uid != os.Geteuid():
+		return h, nil
+	default:
+		if side, err = openat(in, name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
+			return h, t.fault("open", t.sideName(), err)
+		}
+		defer closeFD(side)
+	}
+	if h.Pause, err = t.readHold(side, pauseName); err == nil {
+		h.Pin, err = t.readHold(side, pinName)
+	}
+	return h, err
+}
+
 // readHold is the function of that name, by descriptor: an agent asks for it all the time.
-func (t *Target) readHold(name string) (*Hold, error) {
-	fd, err := openat(int(t.side.Fd()), name, unix.O_RDONLY, 0)
+func (t *Target) readHold(side int, name string) (*Hold, error) {
+	fd, err := openat(side, name, unix.O_RDONLY, 0)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil
 	}

@@ -163,3 +163,37 @@ func TestControl_followsNoSymlink(t *testing.T) {
 		})
 	}
 }
+
+func TestHolds_ofADirectoryThatWasReplaced(t *testing.T) { eachMode(t, testHoldsReplaced) }
+
+func testHoldsReplaced(t *testing.T, m Mode) {
+	dir := newDir(t)
+	target := mustOpen(t, optionsIn(m, dir))
+	mustApply(t, target, 1, published)
+	control := ControlDir(dir)
+	away := filepath.Join(t.TempDir(), "away")
+	do(t, os.CopyFS(away, os.DirFS(control)))
+	do(t, os.RemoveAll(control))
+	if h, err := target.Holds(); err != nil || h != (Holds{}) {
+		t.Errorf("without one: %+v %v", h, err)
+	}
+	do(t, os.CopyFS(control, os.DirFS(away)))
+	do(t, os.Chmod(control, 0o700))
+	do(t, Pause(dir, Hold{By: "ann"}))
+	if h, err := target.Holds(); err != nil || h.Pause == nil || h.Pause.By != "ann" {
+		t.Errorf("in another one: %+v %v", h, err)
+	}
+	if _, err := Resume(dir); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := target.Holds(); err != nil || h != (Holds{}) {
+		t.Errorf("resumed: %+v %v", h, err)
+	}
+	// One that is somebody else's is none, wherever it leads.
+	do(t, os.RemoveAll(control))
+	write(t, filepath.Join(away, pauseName), "{")
+	do(t, os.Symlink(away, control))
+	if h, err := target.Holds(); err != nil || h != (Holds{}) {
+		t.Errorf("by a symlink: %+v %v", h, err)
+	}
+}

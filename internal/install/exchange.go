@@ -72,8 +72,12 @@ func (b *build) quiet() (bool, error) {
 	if w.survey.recent {
 		return false, nil
 	}
-	if now, err := lstat(int(w.t.dir.Fd()), "."); err != nil || now != w.survey.root {
-		return false, err
+	now, err := lstat(int(w.t.dir.Fd()), ".")
+	if err != nil {
+		return false, w.t.fault("look at", "", err)
+	}
+	if now != w.survey.root {
+		return false, nil
 	}
 	var paths []string
 	for path, n := range w.survey.found {
@@ -98,8 +102,12 @@ func (b *build) quiet() (bool, error) {
 		if err != nil {
 			return false, w.t.fault("look at", path, err)
 		}
-		if now, err := lstat(dir, name); err != nil || now != w.survey.found[path] {
-			return false, err
+		now, err := lstat(dir, name)
+		if err != nil {
+			return false, w.t.fault("look at", path, err)
+		}
+		if now != w.survey.found[path] {
+			return false, nil
 		}
 	}
 	return true, nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
@@ -35,7 +36,8 @@ const linkBatch = 256
 type linker struct {
 	b     *build
 	group errgroup.Group
-	batch []linking // those of the next batch
+	batch []linking   // those of the next batch
+	over  atomic.Bool // a batch has failed
 
 	mu     sync.Mutex // guards copies, and while the group is at work the survey and the target's stamps
 	copies []linking  // what is to be copied instead
@@ -73,7 +75,16 @@ func (l *linker) add(path string, e diff.Entry, n node) {
 func (l *linker) flush() {
 	batch := l.batch
 	l.batch = nil
-	l.group.Go(func() error { return l.link(batch) })
+	l.group.Go(func() error {
+		if l.over.Load() {
+			return nil
+		}
+		err := l.link(batch)
+		if err != nil {
+			l.over.Store(true)
+		}
+		return err
+	})
 }
 
 // wait links what is left, and waits until all is.
@@ -117,7 +128,8 @@ var errUnlinkable = errors.New("not to be linked")
 
 // link makes the file or symlink n, which stands at path, an entry of the new tree too,
 // and returns what it is then. A file that is open for writing, or of which that cannot be
-// told, is not linked: what is written to it would come to both trees.
+// told, is not linked: what is written to it would come to both trees. Neither is one that
+// was touched since it was surveyed: what it holds is to be read again.
 //
 // RACE: who opens a file for writing after this, and writes in place, writes into both
 // trees. The look through the old tree finds it, and makes the path suspect. What is
@@ -129,7 +141,7 @@ func link(from, to *cursor, path string, n node) (now node, err error) {
 		err = errRaced
 	}
 	if err == nil && n.kind == diff.File {
-		err = unwritten(dir, name)
+		err = unwritten(dir, name, n)
 	}
 	if err != nil {
 		return now, err
@@ -155,12 +167,12 @@ func link(from, to *cursor, path string, n node) (now node, err error) {
 	return now, err
 }
 
-// unwritten returns nil if nobody has the file that stands at name open for writing, and
-// errUnlinkable if somebody has, or if that cannot be told.
+// unwritten returns nil if the file that stands at name is n, untouched, and nobody has it
+// open for writing, and errUnlinkable if that is not so, or cannot be told.
 //
 // RACE: who puts another file in its place for the time of this call (microseconds) has
 // that one tried. What is linked is seen to be the file that was surveyed.
-func unwritten(dir int, name string) error {
+func unwritten(dir int, name string, n node) error {
 	fd, err := openat(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if absent(err) {
 		return errRaced
@@ -168,12 +180,37 @@ func unwritten(dir int, name string) error {
 	if err != nil {
 		return errUnlinkable
 	}
-	err = lease(uintptr(fd))
-	closeFD(fd)
-	if err != nil {
+	defer closeFD(fd)
+	if lease(uintptr(fd)) != nil {
+		return errUnlinkable
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || nodeOf(&st) != n {
 		return errUnlinkable
 	}
 	return nil
+}
+
+// copyUnlinked copies what could not be linked. Only its ctime may have changed, as it does
+// when another name of the same file is linked: its content is compared.
+func (b *build) copyUnlinked(c linking) error {
+	b.copied = append(b.copied, c.path)
+	from, name, err := b.from.at(c.path)
+	if absent(err) {
+		return errRaced
+	}
+	if err != nil {
+		return err
+	}
+	now, err := lstat(from, name)
+	if err != nil {
+		return err
+	}
+	if !now.renamed(c.n) {
+		return errRaced
+	}
+	b.w.survey.found[c.path] = now
+	return b.copy(c.path, now, &c.e)
 }
 
 // copy writes a file or symlink that holds what n does, which must be what e says, if

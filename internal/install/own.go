@@ -155,13 +155,17 @@ func (t *Target) openSub(dir int, name, path string) (int, error) {
 	if !errors.Is(err, unix.ENOENT) {
 		return -1, t.fault("open", path, err)
 	}
-	if err := unix.Mkdirat(dir, name, 0o700); err != nil && !errors.Is(err, unix.EEXIST) {
-		return -1, t.fault("make", path, err)
+	made := unix.Mkdirat(dir, name, 0o700)
+	if made != nil && !errors.Is(made, unix.EEXIST) {
+		return -1, t.fault("make", path, made)
 	}
 	if fd, err = openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY, 0); err != nil {
 		return -1, t.fault("open", path, err)
 	}
-	if err := unix.Fchmod(fd, 0o700); err != nil {
+	if made != nil {
+		return fd, nil // Somebody else's, who says what its mode is.
+	}
+	if err := unix.Fchmod(fd, 0o700); err != nil { // Whatever the umask.
 		closeFD(fd)
 		return -1, t.fault("make", path, err)
 	}

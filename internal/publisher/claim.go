@@ -3,6 +3,7 @@ package publisher
 import (
 	"fmt"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -28,6 +29,8 @@ type claim struct {
 	// apart is set if the directory is another than the tree that is remembered, and that
 	// is known to be somebody else's doing.
 	apart bool
+	// registered is the tenant's registration.
+	registered codec.Registration
 }
 
 // verdict is where a publisher that may publish goes on from.
@@ -48,6 +51,9 @@ const (
 // judge decides whether the publisher may publish on top of head, nil if there is
 // none. It returns ErrConflict or ErrRefused, with what to do about it, if not.
 func (c claim) judge(head *store.Head) (verdict, error) {
+	if err := c.allowed(head); err != nil {
+		return 0, err
+	}
 	if err := c.unmoved(head); err != nil {
 		return 0, err
 	}

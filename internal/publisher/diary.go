@@ -36,7 +36,7 @@ func newDiary(o Options) *diary {
 
 // live notes that the head equals the directory, but for held paths, and for what others
 // have committed beside it.
-func (d *diary) live(held int, degraded error, beside string) {
+func (d *diary) live(held int, beside string, more ...error) {
 	var reasons []string
 	state := "live"
 	if beside != "" {
@@ -45,8 +45,10 @@ func (d *diary) live(held int, degraded error, beside string) {
 	if held > 0 {
 		reasons = append(reasons, fmt.Sprintf("%d paths are held back", held))
 	}
-	if degraded != nil {
-		reasons = append(reasons, degraded.Error())
+	for _, err := range more {
+		if err != nil {
+			reasons = append(reasons, err.Error())
+		}
 	}
 	d.state(state, strings.Join(reasons, "; "))
 }

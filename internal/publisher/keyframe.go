@@ -11,13 +11,19 @@ import (
 // keeper stages keyframes beside the steps, because a large tree's takes seconds and
 // commits go first. It is asked for one view at a time, and answers each time.
 type keeper struct {
-	views chan store.View // capacity 1; never closed
-	done  chan staged     // never closed
-	asked bool            // the loop's alone: no answer came yet
+	views chan keeping // capacity 1; never closed
+	done  chan staged  // never closed
+	asked bool         // the loop's alone: no answer came yet
 
-	store  *store.Store
-	have   func(diff.Hash) []byte
-	weight store.Weight // the keeper's alone
+	retained uint64 // generations
+	have     func(diff.Hash) []byte
+	weight   store.Weight // the keeper's alone
+}
+
+// keeping is what a keeper is asked for: a keyframe of a view, staged in a store.
+type keeping struct {
+	store *store.Store
+	view  store.View
 }
 
 // staged is what a keeper answers.
@@ -26,15 +32,15 @@ type staged struct {
 	err      error
 }
 
-func newKeeper(s *store.Store, have func(diff.Hash) []byte) *keeper {
-	return &keeper{views: make(chan store.View, 1), done: make(chan staged), store: s, have: have}
+func newKeeper(o Options, have func(diff.Hash) []byte) *keeper {
+	return &keeper{views: make(chan keeping, 1), done: make(chan staged), retained: o.Retain.Generations, have: have}
 }
 
 // ask has a keyframe staged if one is due, unless the last answer is still to come.
-func (k *keeper) ask(view store.View) {
+func (k *keeper) ask(s *store.Store, view store.View) {
 	if !k.asked && view.Head != nil {
 		k.asked = true
-		k.views <- view
+		k.views <- keeping{s, view}
 	}
 }
 
@@ -44,12 +50,12 @@ func (k *keeper) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case view := <-k.views:
-			made, err := k.stage(ctx, view)
+		case of := <-k.views:
+			made, err := k.stage(ctx, of)
 			if errors.Is(err, store.ErrGone) {
 				// What is missing may have been compacted away since the view.
-				if view, err = k.store.View(ctx); err == nil {
-					made, err = k.stage(ctx, view)
+				if of.view, err = of.store.View(ctx); err == nil {
+					made, err = k.stage(ctx, of)
 				}
 			}
 			select {
@@ -62,19 +68,19 @@ func (k *keeper) run(ctx context.Context) error {
 }
 
 // stage stages a keyframe if one is due, and returns nil if not.
-func (k *keeper) stage(ctx context.Context, view store.View) (*store.Keyframe, error) {
-	if view.Head == nil {
-		return nil, view.Err
+func (k *keeper) stage(ctx context.Context, of keeping) (*store.Keyframe, error) {
+	if of.view.Head == nil {
+		return nil, of.view.Err
 	}
-	if err := k.store.Weigh(ctx, &k.weight, view); err != nil || !k.weight.Due(view.Head) {
+	if err := of.store.Weigh(ctx, &k.weight, of.view); err != nil || !k.weight.Due(of.view.Head, k.retained) {
 		return nil, err
 	}
-	return k.store.StageKeyframe(ctx, view, k.have)
+	return of.store.StageKeyframe(ctx, of.view, k.have)
 }
 
 // keep publishes what the keeper has staged, if anything. The publisher stands on the
 // head: so the commits since follow from what was staged. A lost race is no error, nor is
-// it that another leads: its own keeper does it.
+// it that another leads, whose own keeper does it, or that the registration is another one.
 func (d *daemon) keep(ctx context.Context, answer staged) {
 	d.keeper.asked = false
 	err := answer.err
@@ -84,7 +90,7 @@ func (d *daemon) keep(ctx context.Context, answer staged) {
 	switch {
 	case err == nil:
 		d.keeping.Ended()
-	case ctx.Err() == nil && !errors.Is(err, store.ErrLostRace) && !errors.Is(err, store.ErrNotLeader):
+	case ctx.Err() == nil && !errors.Is(err, store.ErrLostRace) && !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, store.ErrRegistration):
 		d.keeping.Failed(err)
 	}
 }
@@ -107,7 +113,7 @@ func (p *Publisher) name(ctx context.Context, k *store.Keyframe) error {
 
 // keyframe makes a keyframe if one is due.
 func (p *Publisher) keyframe(ctx context.Context) error {
-	k, err := newKeeper(p.options.Store, p.bases.read).stage(ctx, p.view)
+	k, err := newKeeper(p.options, p.bases.read).stage(ctx, keeping{p.commits(), p.view})
 	if err != nil || k == nil {
 		return err
 	}

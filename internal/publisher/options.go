@@ -45,6 +45,13 @@ type Options struct {
 	Copies bool
 	// Host is the machine's name, told to the other publishers of an election.
 	Host string
+	// Retain says how much of the history is kept. Without Generations no keyframe is made only
+	// so that something may be removed.
+	Retain store.Retention
+	// Sweep is how often a daemon that is live removes the rest; 0 is never.
+	Sweep time.Duration
+	// Swept is called, if it is set, after each sweep with what went.
+	Swept func(store.Count)
 	// Allow lifts guards, once.
 	Allow Allow
 	Store *store.Store

@@ -31,7 +31,13 @@ type Publisher struct {
 	stood    diff.Position
 	election *election.Election // nil if there is none
 	seat     store.Seat         // by which it leads; zero while it does not
-	lineage  lineage            // of the directory; in an election alone
+	// registered is the tenant's registration, nil until it was read; it is read again after
+	// registeredUntil.
+	registered      *store.Registration
+	registeredUntil time.Time
+	counted         counted
+	near            error   // what of the quotas is nearly used up, nil if nothing is
+	lineage         lineage // of the directory; in an election alone
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
 	// scanned is the directory as it was found last, and polled what of that has still
@@ -158,6 +164,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if err := p.together(found.Tree); err != nil {
 		return out, err
 	}
+	if err := p.register(ctx); err != nil {
+		return out, err
+	}
 	does, err := p.judge(p.view, found.Tree)
 	if out.judged, out.refused = p.view.Err == nil, err; p.view.Err != nil {
 		return out, err
@@ -224,6 +233,10 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	dir := found.Tree
 	found = on.onto(found)
 	changes := diff.Compare(on.base, found.Tree)
+	used, err := p.quota(on.base, changes)
+	if err != nil {
+		return nil, err
+	}
 	if len(changes) == 0 && !on.founding {
 		p.root = &found.Root
 		return nil, p.settle(on, dir)
@@ -243,6 +256,9 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	head, tree, out, err := p.write(ctx, on, sent, found)
 	p.unsure = errors.Is(err, store.ErrAmbiguous)
+	if errors.Is(err, store.ErrRegistration) {
+		p.registered = nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -256,6 +272,8 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	if len(out.left) > 0 {
 		changes = diff.Compare(on.base, tree)
+	} else if !p.counted.tree.IsZero() {
+		p.counted = counted{tree.Digest(), used}
 	}
 	return &Commit{Position: head.Position, Changes: changes, Bytes: out.bytes, Founding: on.founding, Left: out.left}, nil
 }

@@ -47,7 +47,7 @@ func (p *Publisher) Push(ctx context.Context, po PushOptions) (*Commit, error) {
 				p.options.Log.Warn("keeping what is known of the files", "error", err)
 			}
 			return commit, nil
-		case errors.Is(err, store.ErrLostRace):
+		case errors.Is(err, store.ErrLostRace), errors.Is(err, store.ErrRegistration):
 		case errors.Is(err, errBusy), errors.Is(err, errDisturbed), errors.Is(err, scan.ErrChanged), errors.Is(err, errHeldForNow):
 			if time.Now().After(until) {
 				return nil, fmt.Errorf("%w: %w", ErrRefused, err)

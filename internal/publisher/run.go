@@ -57,7 +57,8 @@ func (p *Publisher) Run(ctx context.Context) error {
 	o := p.options
 	w := watcher.New(watcher.Options{Dir: o.Dir, Settle: o.Settle, MaxDelay: o.MaxDelay, Ignore: p.unwatched, Log: o.Log})
 	feed := store.NewFeed()
-	rehash, keeper := newRehasher(), newKeeper(o.Store, p.bases.read)
+	rehash, keeper := newRehasher(), newKeeper(o, p.bases.read)
+	marker := newMarker(o)
 	// It outlives the loop: the seat is given up after the commit in hand.
 	electing, resign := context.WithCancel(context.WithoutCancel(ctx))
 	defer resign()
@@ -70,10 +71,11 @@ func (p *Publisher) Run(ctx context.Context) error {
 	g.Go(func() error { return o.Store.Follow(ctx, feed) })
 	g.Go(func() error { return rehash.run(ctx, o) })
 	g.Go(func() error { return keeper.run(ctx) })
+	g.Go(func() error { return marker.run(ctx) })
 	g.Go(func() error {
 		defer resign()
 		d := daemon{
-			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o),
+			Publisher: p, watcher: w, feed: feed, rehash: rehash, keeper: keeper, diary: newDiary(o), sweeps: newSweep(o, marker),
 			troubles: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "publishing"),
 			keeping:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "making a keyframe"),
 			copying:  logging.NewEpisode(o.Log.With("tenant", o.Tenant), "keeping what patches apply to"),
@@ -104,6 +106,7 @@ type daemon struct {
 	feed    *store.Feed
 	rehash  *rehasher
 	keeper  *keeper
+	sweeps  *sweep
 	diary   *diary
 
 	candidate candidate // in an election alone
@@ -130,6 +133,7 @@ func (d *daemon) loop(ctx context.Context) error {
 	defer again.Stop()
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
+	defer d.sweeps.stop()
 	var elected <-chan struct{} // nil if there is no election
 	if d.election != nil {
 		elected = d.election.Changed()
@@ -154,6 +158,15 @@ func (d *daemon) loop(ctx context.Context) error {
 			}
 		case answer := <-d.keeper.done:
 			d.keep(ctx, answer)
+			continue
+		case <-d.sweeps.due.C:
+			d.sweep()
+			continue
+		case answer := <-d.sweeps.marker.done:
+			d.swept(ctx, answer)
+			continue
+		case <-d.sweeps.batch.C:
+			d.sweepBatch(ctx)
 			continue
 		case <-d.watcher.Changed():
 			d.note(d.watcher.Take())
@@ -225,6 +238,9 @@ func (d *daemon) wake(ctx context.Context) time.Duration {
 	if seen.Supersedes(d.view) {
 		d.view = seen
 	}
+	if seen.Anew {
+		d.registered = nil // It may be another etcd.
+	}
 	out, err := d.step(ctx, d.dirty)
 	return sooner(d.candidacy(out, err), d.after(ctx, out, err))
 }
@@ -270,8 +286,10 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded(), d.diary.beside(d.memory.have().Position.Generation, d.differences()))
-	d.keeper.ask(d.view)
+	d.diary.live(len(out.held), d.diary.beside(d.memory.have().Position.Generation, d.differences()), d.watcher.Degraded(), d.near)
+	if d.sweeps.garbage == nil { // else what a keyframe reuses may go
+		d.keeper.ask(d.commits(), d.view)
+	}
 	return heldWait(out.held)
 }
 
@@ -307,6 +325,8 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 	case errors.Is(err, store.ErrNotLeader):
 		d.election.Deposed(d.seat)
 		return 0
+	case errors.Is(err, store.ErrRegistration):
+		return 0 // The next step reads it.
 	case errors.Is(err, errBusy):
 		// What is done under a busy file need not have settled when it goes.
 		d.note(watcher.Dirty{All: true})
@@ -324,7 +344,7 @@ func (d *daemon) failed(ctx context.Context, held []scan.Held, err error) time.D
 		return rootPoll
 	case errors.Is(err, ErrRefused), errors.Is(err, ErrConflict):
 		d.diary.state("holding", err.Error())
-		return heldWait(held) // else either side must change
+		return sooner(heldWait(held), d.restrained(err)) // else either side must change
 	case errors.Is(err, store.ErrDamaged), errors.Is(err, codec.ErrDamaged), errors.Is(err, codec.ErrNewer):
 		d.diary.state("holding", d.options.Store.Advised(err).Error())
 		return d.lookAgain(ctx)

@@ -155,7 +155,7 @@ func (d *daemon) candidacy(out outcome, err error) time.Duration {
 		return never
 	}
 	left := d.options.Standby - time.Since(d.candidate.able)
-	if left <= 0 {
+	if left <= 0 || d.registered != nil && d.registered.Deleted() != nil {
 		d.election.Stand(false)
 		return never
 	}

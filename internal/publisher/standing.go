@@ -66,13 +66,17 @@ func (p *Publisher) stand(ctx context.Context, view store.View, does verdict, tr
 	return p.adopt(ctx, view, tree)
 }
 
-// commits returns the store that commits are made in: in an election only while the
-// publisher leads.
+// commits returns the store that commits are made in: only while the registration is what
+// was read, and in an election only while the publisher leads.
 func (p *Publisher) commits() *store.Store {
-	if p.election == nil {
-		return p.options.Store
+	s := p.options.Store
+	if p.registered != nil {
+		s = s.RegisteredAs(*p.registered)
 	}
-	return p.options.Store.LedBy(p.seat)
+	if p.election == nil {
+		return s
+	}
+	return s.LedBy(p.seat)
 }
 
 func (p *Publisher) claim(head *store.Head, tree diff.Tree) claim {
@@ -80,6 +84,9 @@ func (p *Publisher) claim(head *store.Head, tree diff.Tree) claim {
 		options: p.options, push: p.push, instance: p.memory.instance(), known: p.memory.have().Position, stood: p.stood,
 		digest: tree.Digest(), takeOver: p.options.TakeOver && p.first.Same(head), unsure: p.unsure,
 		apart: p.memory.apart(), ours: p.memory.ours,
+	}
+	if p.registered != nil {
+		c.registered = p.registered.Registration
 	}
 	if p.election != nil {
 		found := p.lineage.look(p.memory.base(), tree)
@@ -92,7 +99,7 @@ func (p *Publisher) claim(head *store.Head, tree diff.Tree) claim {
 // says, but never less than what is remembered of the same tenant id.
 func (p *Publisher) follows() store.Have {
 	known := p.memory.have()
-	if p.push == nil || p.push.Found == nil {
+	if !p.leadsOn() {
 		return known
 	}
 	found := *p.push.Found
@@ -102,18 +109,26 @@ func (p *Publisher) follows() store.Have {
 	return store.Have{Position: found, Tree: known.Tree}
 }
 
+// leadsOn reports whether an operator says what a founding follows.
+func (p *Publisher) leadsOn() bool { return p.push != nil && p.push.Found != nil }
+
 // foundOn stands on nothing in etcd: the next commit is a founding. It returns ErrConflict if
 // that would undo what others have committed beside the directory, which only etcd had.
 func (p *Publisher) foundOn(head *store.Head) (standing, error) {
 	known := p.follows()
 	s := standing{head: head, founding: true, base: known.Tree, last: known.Position, dir: known.Tree}
-	if p.memory.apart() && !(p.options.TakeOver && p.first.Same(head)) && (p.push == nil || p.push.Found == nil) {
+	buried := !p.leadsOn() && p.registered.Buried(s.last.Tenant) != nil
+	if p.memory.apart() && !(p.options.TakeOver && p.first.Same(head)) && !p.leadsOn() && !buried {
 		return s, conflict("publish the directory with "+p.options.pushWith("--take-over"),
 			"etcd has lost generation %d, which was committed beside this directory and differs from it", known.Position.Generation)
 	}
-	if s.last.Tenant.IsZero() {
-		rand.Read(s.last.Tenant[:]) // never fails, see crypto/rand
-	} else {
+	switch {
+	case s.last.Tenant.IsZero(), buried:
+		s.last = diff.Position{Tenant: p.registered.ID}
+		if s.last.Tenant.IsZero() { // Nobody created it: it is born here.
+			rand.Read(s.last.Tenant[:]) // never fails, see crypto/rand
+		}
+	default:
 		// Agents may have one commit more than is remembered: etcd had it, and this
 		// publisher was killed, or etcd was, before it knew. They follow a founding
 		// above that one only.

@@ -57,7 +57,8 @@ func (s *Store) explain(err error) error {
 		if cfg.Username != "" {
 			who = fmt.Sprintf("user %q", cfg.Username)
 		}
-		return fmt.Errorf("%w; grant %s a role that may read %s/pub/ for an agent, read and write %s/ for a publisher", err, who, s.keys.base, s.keys.base)
+		return fmt.Errorf("%w; grant %s a role that may read %s/pub/ for an agent, read and write %s/ for a publisher, and read the key %s for both",
+			err, who, s.keys.base, s.keys.base, s.keys.registration())
 	}
 	return err
 }

@@ -97,12 +97,21 @@ func (s *Store) Retained(ctx context.Context, view View, generation uint64) (dif
 
 // MoveChannel makes a channel point to a position of the history, and makes the channel if
 // there is none of that name. It does nothing if that is where the channel is. It returns
-// ErrBackwards if the channel is beyond it, ErrNoHead, ErrForeignTenant if the tenant has
-// another id by now, or what became of the call.
+// ErrBackwards if the channel is beyond it, ErrGone if its record is not there, ErrNoHead,
+// ErrForeignTenant if the tenant has another id by now, or what became of the call.
 func (s *Store) MoveChannel(ctx context.Context, name string, to diff.Position) (*Head, error) {
-	return s.edit(ctx, "move channel "+name, func(h codec.Head) (codec.Head, error) {
+	return s.edit(ctx, "move channel "+name, func(view View) (codec.Head, error) {
+		h := view.Head.Head
 		if to.Tenant != h.Position.Tenant {
 			return h, ErrForeignTenant
+		}
+		if is, ok, err := s.positionAt(ctx, to.Generation, view.revision); err != nil {
+			return h, err
+		} else if !ok || is != to {
+			return h, fmt.Errorf("generation %d: %w", to.Generation, ErrGone)
+		}
+		if _, err := s.As(ctx, view, to); err != nil { // What it rests on may be gone.
+			return h, err
 		}
 		return Moved(h, name, to)
 	})
@@ -121,7 +130,8 @@ func Moved(h codec.Head, name string, to diff.Position) (codec.Head, error) {
 // DeleteChannel takes a channel away: agents that follow it keep their files and wait. It
 // returns ErrNoChannel if there is none, and the errors of MoveChannel.
 func (s *Store) DeleteChannel(ctx context.Context, name string) (*Head, error) {
-	return s.edit(ctx, "delete channel "+name, func(h codec.Head) (codec.Head, error) {
+	return s.edit(ctx, "delete channel "+name, func(view View) (codec.Head, error) {
+		h := view.Head.Head
 		if _, ok := h.On(name); !ok {
 			return h, fmt.Errorf("%w: %s", ErrNoChannel, name)
 		}
@@ -134,9 +144,10 @@ func (s *Store) DeleteChannel(ctx context.Context, name string) (*Head, error) {
 }
 
 // edit replaces the head by what change makes of it, at the same position, again until no
-// other write comes between, or an attempt is ambiguous for commitPatience. change may be
-// called several times, and must say nothing new about a head that it has made.
-func (s *Store) edit(ctx context.Context, op string, change func(codec.Head) (codec.Head, error)) (*Head, error) {
+// other write comes between, or an attempt is ambiguous for commitPatience. Nothing was
+// removed from etcd since the view that change got. change may be called several times, and must
+// say nothing new about a head that it has made.
+func (s *Store) edit(ctx context.Context, op string, change func(View) (codec.Head, error)) (*Head, error) {
 	var pace Backoff
 	until := time.Now().Add(s.client.patience)
 	for {
@@ -151,7 +162,11 @@ func (s *Store) edit(ctx context.Context, op string, change func(codec.Head) (co
 	}
 }
 
-func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head) (codec.Head, error)) (*Head, error) {
+func (s *Store) editOnce(ctx context.Context, op string, change func(View) (codec.Head, error)) (*Head, error) {
+	fence, err := s.readFence(ctx)
+	if err != nil {
+		return nil, err
+	}
 	view, err := s.View(ctx)
 	switch {
 	case err != nil:
@@ -161,7 +176,7 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head)
 	case view.Head == nil:
 		return nil, ErrNoHead
 	}
-	next, err := change(view.Head.Head)
+	next, err := change(view)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", op, err)
 	}
@@ -172,7 +187,7 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head)
 	if string(raw) == string(view.Head.raw) {
 		return view.Head, nil
 	}
-	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))})
+	revision, err := s.swap(ctx, op, s.headIs(view.Head), []clientv3.Op{clientv3.OpPut(s.keys.head(), string(raw))}, fence.unmoved())
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +198,8 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(codec.Head)
 // that have come further than their channel then keep what they have until it comes. It
 // returns the errors of MoveChannel.
 func (s *Store) Lead(ctx context.Context, ahead *codec.Ahead) (*Head, error) {
-	return s.edit(ctx, "lead", func(h codec.Head) (codec.Head, error) {
+	return s.edit(ctx, "lead", func(view View) (codec.Head, error) {
+		h := view.Head.Head
 		return h.WithChannels(h.AllChannels(), ahead), nil
 	})
 }

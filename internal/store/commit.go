@@ -146,19 +146,28 @@ func (d *Draft) stillThere() []clientv3.Cmp {
 // putPacks puts packs until it is done or etcd refuses, and returns the revision. Packs
 // are named by their content, so that putting one twice does no harm.
 func (s *Store) putPacks(ctx context.Context, packs []codec.Pack) (int64, error) {
+	ops := s.putOps(packs)
+	registered := s.LedBy(Seat{}) // what is staged is garbage at worst, whoever leads
+	compare, evidence := registered.conditions()
 	var pace Backoff
 	for tries := 1; ; tries++ {
 		var revision int64
-		ops := s.putOps(packs)
+		var failed error
 		err := s.carry(ctx, "stage packs", true, func(ctx context.Context, etcd *clientv3.Client) (int, error) {
-			resp, err := etcd.Txn(ctx).Then(ops...).Commit()
-			if err == nil {
-				revision = resp.Header.Revision
+			resp, err := etcd.Txn(ctx).If(compare...).Then(ops...).Else(evidence...).Commit()
+			if err != nil {
+				return 0, err
 			}
-			return carries(ops), err
+			if revision = resp.Header.Revision; !resp.Succeeded {
+				failed = fmt.Errorf("stage packs: %w", registered.failed(resp))
+			}
+			return carries(ops), nil
 		})
 		// Nothing refers to the packs yet: given up, they are only garbage.
-		if err == nil || !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
+		if err == nil {
+			return revision, failed
+		}
+		if !Temporary(err) || tries == breakAfter || errors.Is(err, rpctypes.ErrNoSpace) {
 			if errors.Is(err, rpctypes.ErrNoSpace) {
 				return 0, errNoSpace
 			}
@@ -195,7 +204,7 @@ func (d *Draft) Discard() {
 //
 // It returns an error that wraps ErrLostRace if the head is another position by now or
 // etcd was taken back to before the packs were staged, ErrNotLeader if the store is a
-// leader's whose seat is gone,
+// leader's whose seat is gone, ErrRegistration if it is of a registration that is another one by now,
 // ErrRefused or ErrNotApplied if etcd does not take it, ErrUnreachable if etcd was
 // away before anything was sent, and ErrAmbiguous if ctx or the patience ended, or the
 // head could no longer be understood, with the outcome unknown. Then the head tells,
@@ -228,7 +237,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, ch
 	// it was not applied.
 	onItsWay := false
 	defer func() {
-		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) && !errors.Is(err, ErrAmbiguous) {
+		if err != nil && onItsWay && !errors.Is(err, ErrLostRace) && !final(err) && !errors.Is(err, ErrAmbiguous) {
 			err = fmt.Errorf("%w: %w", ErrAmbiguous, err)
 		}
 	}()
@@ -241,11 +250,12 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, ch
 			head.record = data
 		}
 		err = s.sendCommit(ctx, base, head, data, packs, staged)
-		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !errors.Is(err, ErrNotLeader) {
+		if err == nil || !errors.Is(err, ErrAmbiguous) && !errors.Is(err, ErrLostRace) && !final(err) {
 			return head, err
 		}
 		onItsWay = onItsWay || errors.Is(err, ErrAmbiguous) && !errors.Is(err, rpctypes.ErrNoSpace)
-		// A lost race may be our own commit's second arrival; so may a lost leadership.
+		// A lost race may be our own commit's second arrival; so may a lost leadership, or
+		// another registration.
 		now, mine, readErr := s.settle(ctx, record.Position(), until)
 		switch {
 		case readErr != nil:
@@ -254,8 +264,8 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, ch
 			return now, nil
 		case mine:
 			return head, nil // another's commit is on top of it
-		case errors.Is(err, ErrNotLeader):
-			return nil, err // nor can what was sent before still arrive: it compares the seat
+		case final(err):
+			return nil, err
 		case !samePosition(now, base):
 			return nil, fmt.Errorf("%w: generation %d", ErrLostRace, generationOf(now))
 		case errors.Is(err, ErrLostRace) && len(staged) > 0 && now.Same(base):
@@ -322,7 +332,42 @@ func (s *Store) headIs(base *Head) clientv3.Cmp {
 	return clientv3.Compare(clientv3.Value(s.keys.head()), "=", string(base.raw))
 }
 
-// swap runs one Txn that changes the head. It returns ErrNotLeader if the store is a
+// conditions are what all that the store commits compares, and the reading of what tells
+// failed which of them did not hold.
+func (s *Store) conditions() (compare []clientv3.Cmp, evidence []clientv3.Op) {
+	if s.registration != nil {
+		compare = append(compare, s.registration.same())
+		evidence = append(evidence, clientv3.OpGet(s.registration.key, clientv3.WithKeysOnly()))
+	}
+	if !s.seat.IsZero() {
+		compare = append(compare, s.seat.held())
+		evidence = append(evidence, clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly()))
+	}
+	return compare, evidence
+}
+
+// failed tells why a Txn's comparisons did not hold: ErrLostRace if it was none of the
+// conditions.
+func (s *Store) failed(resp *clientv3.TxnResponse) error {
+	read := resp.Responses
+	if s.registration != nil {
+		kvs := read[0].GetResponseRange().Kvs
+		if read = read[1:]; len(kvs) > 0 != s.registration.Exists() || len(kvs) > 0 && kvs[0].ModRevision != s.registration.modRevision {
+			return ErrRegistration
+		}
+	}
+	if !s.seat.IsZero() && !s.seat.in(read[0].GetResponseRange().Kvs) {
+		return ErrNotLeader
+	}
+	return ErrLostRace
+}
+
+// final reports whether what was sent without an answer cannot arrive any more after such
+// an error: it compares the same.
+func final(err error) bool { return errors.Is(err, ErrNotLeader) || errors.Is(err, ErrRegistration) }
+
+// swap runs one Txn that changes the head. It returns ErrRegistration if the store is of a
+// registration that is the tenant's no longer, ErrNotLeader if it is a
 // leader's whose seat is gone, and ErrLostRace if another comparison fails.
 func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (int64, error) {
 	resp, err := s.txn(ctx, op, is, then, and...)
@@ -334,26 +379,19 @@ func (s *Store) swap(ctx context.Context, op string, is clientv3.Cmp, then []cli
 
 // txn is swap for who wants to know what etcd answers.
 func (s *Store) txn(ctx context.Context, op string, is clientv3.Cmp, then []clientv3.Op, and ...clientv3.Cmp) (*clientv3.TxnResponse, error) {
-	compare := append(slices.Clone(and), is)
-	var otherwise []clientv3.Op
-	if !s.seat.IsZero() {
-		compare = append(compare, s.seat.held())
-		otherwise = []clientv3.Op{clientv3.OpGet(s.seat.key, clientv3.WithKeysOnly())}
-	}
+	always, evidence := s.conditions()
+	compare := append(append(slices.Clone(and), is), always...)
 	var resp *clientv3.TxnResponse
 	var failed error
 	bytes := carries(then)
 	send := func(ctx context.Context, etcd *clientv3.Client) (_ int, err error) {
-		resp, err = etcd.Txn(ctx).If(compare...).Then(then...).Else(otherwise...).Commit()
+		resp, err = etcd.Txn(ctx).If(compare...).Then(then...).Else(evidence...).Commit()
 		if err != nil {
 			return 0, err
 		}
 		failed = nil
 		if !resp.Succeeded {
-			failed = ErrLostRace
-			if !s.seat.IsZero() && !s.seat.in(resp.Responses[0].GetResponseRange().Kvs) {
-				failed = ErrNotLeader
-			}
+			failed = s.failed(resp)
 		}
 		return bytes, nil
 	}

@@ -26,6 +26,9 @@ var (
 	// ErrNotLeader: the seat of the leader that the commit was made for is gone. It was
 	// not applied, and never will be.
 	ErrNotLeader = errors.New("no longer the leader")
+	// ErrRegistration: the tenant's registration is no longer the one that the write was
+	// made for. It was not applied, and never will be.
+	ErrRegistration = errors.New("the tenant was deleted, or its registration was changed")
 )
 
 // What was found in etcd.

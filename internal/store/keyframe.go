@@ -17,6 +17,12 @@ const (
 	// keyframeFloor is how many bytes of records a host can be asked to read without
 	// a keyframe, however small the tree is.
 	keyframeFloor = 64 << 10
+	// keyframeShare is how many times as many bytes as a keyframe the records must have for it
+	// to be made only so that they can be removed: it takes a sixteenth of them at most.
+	keyframeShare = 16
+	// keyframesRetained is how many keyframes are made for that while as many generations come
+	// as are retained: what is kept besides, since it leads to those, is a quarter of them.
+	keyframesRetained = 4
 )
 
 // Weight tells whether a keyframe is due: when the records since the last outweigh
@@ -26,12 +32,39 @@ type Weight struct {
 	keyframe int64         // bytes of the newest keyframe or founding, with its packs
 	records  int64         // bytes of the records since, with their packs
 	base     uint64        // the generation of that keyframe or founding
+	list     int64         // bytes of that keyframe or founding alone
+	// loose are the sizes of the contents that no pack since has whole, by path: a keyframe has
+	// to put them.
+	loose map[string]int64
 }
 
-// Due reports whether a keyframe is due at the head.
-func (w *Weight) Due(head *Head) bool {
-	return w.head == head.Position &&
-		(w.records > max(w.keyframe, keyframeFloor) || head.Position.Generation-w.base >= keyframeEvery)
+// Due reports whether a keyframe is due at the head, if so many generations are retained: 0
+// are all. Then none is made so that records may be removed.
+func (w *Weight) Due(head *Head, retained uint64) bool {
+	since := head.Position.Generation - w.base
+	return w.head == head.Position && (w.records > max(w.keyframe, keyframeFloor) || since >= keyframeEvery ||
+		retained > 0 && since*keyframesRetained >= retained && w.records > keyframeShare*w.cost())
+}
+
+// cost returns how many bytes a keyframe takes that reuses what lies in packs.
+func (w *Weight) cost() int64 {
+	n := w.list
+	for _, size := range w.loose {
+		n += size
+	}
+	return n
+}
+
+// note notes what a keyframe would have to put of a list's contents.
+func (w *Weight) note(l *codec.List) {
+	for i := range l.Changes {
+		switch c := &l.Changes[i]; {
+		case c.New.Kind == diff.None:
+			delete(w.loose, c.Path)
+		case c.Content.Patch != nil || len(c.Content.Whole) > 0:
+			w.loose[c.Path] = c.New.Size
+		}
+	}
 }
 
 // rebuildCost is how many bytes that patches make weigh as much as one that is read: a
@@ -63,7 +96,7 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 	base := max(head.Founding, head.Keyframe.Generation)
 	sum := *w
 	if sum.base != base || sum.head.Generation > head.Position.Generation || sum.head.Tenant != head.Position.Tenant {
-		sum = Weight{base: base}
+		sum = Weight{base: base, loose: make(map[string]int64)}
 		if err := s.weighBase(ctx, &sum, view); err != nil {
 			return err
 		}
@@ -85,6 +118,7 @@ func (s *Store) Weigh(ctx context.Context, w *Weight, view View) error {
 				return damagedUnlessNewer(err)
 			}
 			sum.records += int64(len(raw)) + weigh(&r.List)
+			sum.note(&r.List)
 			next = r.Generation + 1
 		}
 	}
@@ -103,15 +137,23 @@ func (s *Store) weighBase(ctx context.Context, sum *Weight, view View) error {
 		if err != nil {
 			return damagedUnlessNewer(err)
 		}
-		sum.keyframe = int64(len(data)) + weigh(&k.List)
+		sum.keyframe, sum.list = int64(len(data))+weigh(&k.List), int64(len(data))+parts(&k.List)
 		return nil
 	}
 	r, n, err := s.Record(ctx, view, view.Head.Founding)
 	if err != nil {
 		return err
 	}
-	sum.keyframe = int64(n) + weigh(&r.List)
+	sum.keyframe, sum.list = int64(n)+weigh(&r.List), int64(n)+parts(&r.List)
 	return nil
+}
+
+// parts returns the bytes of a list that lie in packs, decompressed.
+func parts(l *codec.List) (n int64) {
+	for _, ref := range l.Parts {
+		n += ref.Size
+	}
+	return n
 }
 
 // Keyframe is a keyframe that is staged. No head names it before PublishKeyframe.

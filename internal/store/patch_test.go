@@ -440,7 +440,7 @@ func TestKeyframeIsDueWhenRebuildingTakesLong(t *testing.T) {
 		if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil {
 			t.Fatal(err)
 		}
-		if w.Due(h) {
+		if w.Due(h, 0) {
 			if i < 80 {
 				t.Errorf("due after %d patches", i)
 			}

@@ -106,7 +106,9 @@ func (s *Store) restsOn(ctx context.Context, view View, generation uint64) (uint
 		return 0, err
 	}
 	base := r.Keyframe.Generation
-	switch {
+	switch newest := head.Keyframe.Generation; {
+	case newest > 0 && newest <= r.Generation:
+		base = newest // it may not have been there when r was made
 	case base > 0:
 	case r.Generation >= head.Founding:
 		base = head.Founding

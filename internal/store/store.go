@@ -16,12 +16,17 @@ type Store struct {
 	tenant string
 	keys   keys
 	seat   Seat // that its commits compare; zero if none
+	// registration is what all that it stages and commits compares; nil if nothing does.
+	registration *Registration
 }
 
 // Tenant returns the store of the tenant of that name.
 func (c *Client) Tenant(name string) *Store {
 	return &Store{client: c, coder: c.coder, tenant: name, keys: keys{base: c.cfg.Prefix + "/" + name}}
 }
+
+// Base returns what all keys of the tenant begin with.
+func (s *Store) Base() string { return s.keys.base }
 
 // Head is a head as it was read.
 type Head struct {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -303,13 +304,13 @@ func TestKeyframeIsDueWhenRecordsOutweighTheLast(t *testing.T) {
 		if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil {
 			t.Fatal(err)
 		}
-		if w.Due(h) {
+		if w.Due(h, 0) {
 			if i < 5 || i > 20 {
 				t.Errorf("due after %d commits of 10 kB", i)
 			}
 			if h, err := f.store.MakeKeyframe(t.Context(), f.view(), nil); err != nil {
 				t.Fatal(err)
-			} else if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil || w.Due(h) {
+			} else if err := f.store.Weigh(t.Context(), &w, f.view()); err != nil || w.Due(h, 0) {
 				t.Fatalf("due again at once: %v", err)
 			}
 			return
@@ -339,7 +340,7 @@ func TestWhatACommitWeighsIsTheSameAsWhatItsRecordReadsAs(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		if known != read {
+		if !reflect.DeepEqual(known, read) {
 			t.Errorf("after %d commits: %+v is known, %+v read", i+1, known, read)
 		}
 	}

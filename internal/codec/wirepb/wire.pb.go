@@ -277,8 +277,8 @@ func (x *Ahead) GetHosts() []*Selector {
 // Selector has a share of the hosts with a label.
 type Selector struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Label         string                 `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`      // "key=value"; empty: all hosts
-	Percent       uint32                 `protobuf:"varint,2,opt,name=percent,proto3" json:"percent,omitempty"` // of them, by a stable hash of their ids
+	Label         string                 `protobuf:"bytes,1,opt,name=label,proto3" json:"label,omitempty"`  // "key=value"; empty: all hosts
+	Parts         uint32                 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"` // of them, in ten-thousandths, by a stable hash of their ids
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -320,9 +320,9 @@ func (x *Selector) GetLabel() string {
 	return ""
 }
 
-func (x *Selector) GetPercent() uint32 {
+func (x *Selector) GetParts() uint32 {
 	if x != nil {
-		return x.Percent
+		return x.Parts
 	}
 	return 0
 }
@@ -991,10 +991,10 @@ const file_wire_proto_rawDesc = "" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12\x16\n" +
 	"\x06commit\x18\x03 \x01(\fR\x06commit\x12.\n" +
-	"\x05hosts\x18\x04 \x03(\v2\x18.confsyncd.wire.SelectorR\x05hosts\":\n" +
+	"\x05hosts\x18\x04 \x03(\v2\x18.confsyncd.wire.SelectorR\x05hosts\"6\n" +
 	"\bSelector\x12\x14\n" +
-	"\x05label\x18\x01 \x01(\tR\x05label\x12\x18\n" +
-	"\apercent\x18\x02 \x01(\rR\apercent\"Z\n" +
+	"\x05label\x18\x01 \x01(\tR\x05label\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\rR\x05parts\"Z\n" +
 	"\vKeyframeRef\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
