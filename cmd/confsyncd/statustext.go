@@ -31,6 +31,7 @@ func (a *app) printStatus(s *status) error {
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
 			why(&b, x.Dir, x.Reason, "held back", x.Held, len(x.Held))
+			why(&b, x.Dir, "", "apart from the head", x.Apart, x.ApartTotal)
 		}
 	}
 	if len(s.Targets) > 0 {
