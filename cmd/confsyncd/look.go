@@ -114,7 +114,7 @@ func (a *app) onlyTenant(c *config.Config) (string, error) {
 func tenantFaults(c *config.Config, name string) config.Faults {
 	t := config.DefaultTarget()
 	t.Tenant, t.Dir = name, "/nowhere"
-	probe := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Targets: []config.Target{t}}
+	probe := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Host: c.Host, Targets: []config.Target{t}}
 	return probe.Check()
 }
 

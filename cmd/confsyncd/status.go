@@ -72,10 +72,14 @@ type targetStatus struct {
 	Pending    uint64   `json:"pending,omitempty"`
 	Left       []string `json:"left,omitempty"`
 	// Drift are paths that are not as they were published: the first of DriftTotal.
-	Drift      []string   `json:"drift,omitempty"`
-	DriftTotal int        `json:"drift_total"`
-	Paused     *holdFacts `json:"paused,omitempty"`
-	Pinned     *holdFacts `json:"pinned,omitempty"`
+	Drift      []string `json:"drift,omitempty"`
+	DriftTotal int      `json:"drift_total"`
+	// Quarantined is the generation that a hook has refused here, and Reverted the one whose
+	// files were put back.
+	Quarantined *refusedFacts `json:"quarantined,omitempty"`
+	Reverted    uint64        `json:"reverted,omitempty"`
+	Paused      *holdFacts    `json:"paused,omitempty"`
+	Pinned      *holdFacts    `json:"pinned,omitempty"`
 	// LagSeconds is how long it has been without what it should have; null if that
 	// cannot be told.
 	LagSeconds *float64 `json:"lag_seconds"`
@@ -295,6 +299,9 @@ func journalState(t targetStatus) targetStatus {
 	t.TenantID, t.Generation, t.Left = state.Position.Tenant.String(), state.Position.Generation, state.Left
 	if pending != nil {
 		t.Pending = pending.Position.Generation
+	}
+	if proof, err := install.ReadProof(t.Dir); err == nil {
+		t.proof(proof, state)
 	}
 	holds, err := install.ReadHolds(t.Dir)
 	if err == nil {

@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"time"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
@@ -24,3 +26,25 @@ func (d *Draft) Staged() int {
 
 // Impatient makes the store's client send a commit once, and read it back.
 func Impatient(s *Store) { s.client.patience = 0 }
+
+// Send puts what was staged so far into etcd, and returns once it is there.
+func (d *Draft) Send() {
+	d.mu.Lock()
+	sent := len(d.put)
+	d.mu.Unlock()
+	if len(d.batch) == 0 {
+		return
+	}
+	for d.flush(); d.Staged() == sent && d.ctx.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Place returns where the version's content lies.
+func (v *Version) Place(hash diff.Hash) codec.Content { return v.places[hash].Content }
+
+// SameSweeper reports whether one sweeper has marked both.
+func (g *Garbage) SameSweeper(o *Garbage) bool { return g.sweeper == o.sweeper }
+
+// Revision returns the view's.
+func (v View) Revision() int64 { return v.revision }

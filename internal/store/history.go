@@ -249,7 +249,12 @@ func foundingAbove(head *Head, r *codec.Record) uint64 {
 // there were records above it already: they name it.
 func (s *Store) keyframeSince(ctx context.Context, view View, r *codec.Record) (codec.KeyframeRef, error) {
 	gone := fmt.Errorf("generation %d: %w", r.Generation, errOld)
-	young := func(k codec.KeyframeRef) bool { return k.Generation > r.Keyframe.Generation }
+	oldest, _, err := s.nearest(ctx, view, 0, r.Generation, clientv3.SortAscend)
+	if err != nil {
+		return codec.KeyframeRef{}, err
+	}
+	// Others may be named on the way that are gone as well.
+	young := func(k codec.KeyframeRef) bool { return k.Generation >= oldest }
 	for next := r.Generation + 1; next <= view.Head.Position.Generation; {
 		page, err := s.storedRecords(ctx, view, next, view.Head.Position.Generation, recordPage)
 		if err != nil {

@@ -25,7 +25,8 @@ type Life struct {
 
 // HostLives makes a process be seen as alive under a host's id, with a lease of ttl, in
 // whole seconds, rounded up. End must be called to end what it starts, which outlives ctx.
-// It returns what became of the call; then nothing is left but, at worst, a key that ends by itself.
+// It returns ErrNoHead as Report does, or what became of the call; then nothing is left but, at
+// worst, a key that ends by itself.
 func (s *Store) HostLives(ctx context.Context, id string, who codec.Alive, ttl time.Duration) (*Life, error) {
 	return s.live(ctx, s.keys.life(id, who.Instance), who, ttl)
 }
@@ -77,12 +78,9 @@ func (l *Life) renew(ctx context.Context) error {
 	return nil
 }
 
-// Show puts the key, whoever took it away.
+// Show puts the key, whoever took it away. It returns ErrNoHead as Report does.
 func (l *Life) Show(ctx context.Context) error {
-	return l.store.call(ctx, "give a sign of life", true, func(ctx context.Context, etcd *clientv3.Client) error {
-		_, err := etcd.Put(ctx, l.key, l.value, clientv3.WithLease(l.lease))
-		return err
-	})
+	return l.store.putBesideHead(ctx, "give a sign of life", clientv3.OpPut(l.key, l.value, clientv3.WithLease(l.lease)))
 }
 
 // Lost is closed when the lease has ended, or may have.

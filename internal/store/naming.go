@@ -24,11 +24,11 @@ type naming struct {
 // nothing is known.
 func (n *naming) catchUp(ctx context.Context, s *Store, view View, from uint64) error {
 	head := view.Head
-	if n.newest == nil || n.at.Tenant != head.Position.Tenant || n.founding != head.Founding || from < n.from ||
+	if n.newest == nil || n.at.Tenant != head.Position.Tenant || n.founding != head.Founding || from < n.from || from > n.at.Generation+1 ||
 		head.Position.Generation < n.at.Generation || head.Position.Generation == n.at.Generation && head.Position != n.at {
 		*n = naming{from: from, founding: head.Founding, newest: make(map[diff.Hash]uint64)}
 	}
-	// What fails leaves n as far as it got.
+	// What fails leaves n as far as it got. Below from another sweep may have removed what is next.
 	for next := max(n.from, n.at.Generation+1); next <= head.Position.Generation; {
 		page, err := s.storedRecords(ctx, view, next, head.Position.Generation, recordPage)
 		if err != nil {

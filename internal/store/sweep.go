@@ -240,7 +240,8 @@ func (g *Garbage) follow(ctx context.Context, s *Store, view View) error {
 	switch {
 	case view.Err != nil:
 		return damagedUnlessNewer(view.Err)
-	case view.Head == nil || view.Head.Position.Tenant != g.view.Head.Position.Tenant || view.Head.Founding != g.view.Head.Founding:
+	case view.Head == nil || view.Head.Position.Tenant != g.view.Head.Position.Tenant || view.Head.Founding != g.view.Head.Founding,
+		view.Head.Position.Generation < g.view.Head.Position.Generation:
 		return fmt.Errorf("sweep: %w", ErrLostRace)
 	case view.Head.Same(g.view.Head):
 		return nil
@@ -250,7 +251,11 @@ func (g *Garbage) follow(ctx context.Context, s *Store, view View) error {
 			return fmt.Errorf("sweep: %w: %s points to generation %d", ErrLostRace, p.who, p.generation)
 		}
 	}
-	if err := g.sweeper.naming.catchUp(ctx, s, view, g.Oldest); err != nil {
+	err := g.sweeper.naming.catchUp(ctx, s, view, g.Oldest)
+	if errors.Is(err, errGap) {
+		return fmt.Errorf("sweep: %w: another has removed more: %w", ErrLostRace, err)
+	}
+	if err != nil {
 		return err
 	}
 	g.packs = slices.DeleteFunc(g.packs, func(p sweptPack) bool { return g.sweeper.named(p.hash) })

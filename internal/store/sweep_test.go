@@ -295,6 +295,41 @@ func TestCommitOfWhatASweepRemovedMeanwhileIsNotMade(t *testing.T) {
 	p.readable(1)
 }
 
+func TestCommitOfOldPacksThatASweepRemovedMeanwhileIsNotMade(t *testing.T) {
+	p := newPast(t)
+	d := p.store.NewDraft(t.Context(), p.head)
+	if err := d.Reuse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	old, err := p.store.At(t.Context(), p.view(), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, _ := old.Tree.Get("a")
+	change := codec.Change{Path: "a", New: e, Content: old.Place(e.Hash)}
+	if len(change.Content.Packs) == 0 {
+		t.Fatal("it lies in no pack")
+	}
+	p.removeAll(p.mark(lastFew(1)))
+	if err := p.commitDraft(d, []codec.Change{change}); !errors.Is(err, store.ErrLostRace) {
+		t.Errorf("commit: %v", err)
+	}
+	p.right()
+}
+
+func TestKeyframeOfPacksThatASweepRemovedMeanwhileIsNotMade(t *testing.T) {
+	p := newPast(t)
+	k, err := p.store.StageKeyframe(t.Context(), p.view(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.removeAll(p.mark(lastFew(1)))
+	if _, err := p.store.PublishKeyframe(t.Context(), p.head, k); !errors.Is(err, store.ErrLostRace) {
+		t.Errorf("publish: %v", err)
+	}
+	p.right()
+}
+
 func TestSweepOfWhatIsOldSparesWhatIsStaged(t *testing.T) {
 	p := newPast(t)
 	p.abandon("first")
