@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/report"
 )
@@ -257,5 +258,50 @@ func TestRollbackRacesCommits(t *testing.T) {
 		p.write("a", edit+" again")
 		head["a"] = edit + " again"
 		p.await(maps.Clone(head))
+	}
+}
+
+// Whoever leads next goes on beside a rollback as the last leader did.
+func TestElectionGoesOnBesideARollback(t *testing.T) {
+	for name, copies := range map[string]bool{"a shared directory": false, "copies": true} {
+		t.Run(name, func(t *testing.T) {
+			endpoint := devetcdtest.Start(t)
+			p := newPlaceAt(t, endpoint)
+			p.write("a", "a 1")
+			p.write("b", "b 1")
+			dir := p.options.Dir
+			if copies {
+				dir = t.TempDir()
+			}
+			one, two := p.member(endpoint, "one", p.options.Dir), p.member(endpoint, "two", dir)
+			put := func(path, content string) {
+				p.write(path, content)
+				if copies {
+					copyOf(t, dir, map[string]string{path: content})
+				}
+			}
+			if copies {
+				copyOf(t, dir, map[string]string{"a": "a 1", "b": "b 1"})
+			}
+			stop := p.run(one)
+			p.await(map[string]string{"a": "a 1", "b": "b 1"})
+			p.run(two)
+			awaitReason(t, two.StateDir, "standby", `"one" leads`)
+			put("a", "a 2")
+			p.await(map[string]string{"a": "a 2", "b": "b 1"})
+			p.mustRollback(1)
+			awaitReason(t, one.StateDir, "beside", "1 paths differ")
+			put("b", "b 2")
+			p.await(map[string]string{"a": "a 1", "b": "b 2"})
+			stop()
+			awaitReason(t, two.StateDir, "beside", "1 paths differ")
+			put("b", "b 3")
+			v := p.await(map[string]string{"a": "a 1", "b": "b 3"})
+			if v.Head.Publisher != "two" {
+				t.Errorf("by %q", v.Head.Publisher)
+			}
+			put("a", "a 1")
+			awaitReason(t, two.StateDir, "live")
+		})
 	}
 }
