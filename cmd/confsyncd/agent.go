@@ -9,6 +9,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/hook"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 	"github.com/confsyncd/confsyncd/internal/supervise"
@@ -63,11 +64,11 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
 			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
 			o.Applied = func(done agent.Applied) { countApply(figures, done) }
-			o.Repaired = figures.Repaired
+			o.Repaired, o.Hooked = figures.Repaired, figures.Hooked
 			o.Status = func(s agent.Status) {
 				figures.Status(targetFigures(s))
 				reporter.Set(hostTarget(t, s))
-				hooks.Good(s.Generation > 0)
+				hooks.Good(s.Applied > 0)
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())
@@ -89,6 +90,14 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 		Channel: t.Channel, Host: agent.Host{ID: hostID(c), Labels: c.Host.Labels},
 		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
 		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", ReportDrift: t.Drift == "report", StateDir: c.StateDir,
-		Store: etcd.Tenant(t.Tenant), Log: log,
+		Store: etcd.Tenant(t.Tenant), Log: log, Hooks: hooks(t.Hooks),
 	}, nil
+}
+
+func hooks(h config.Hooks) agent.Hooks {
+	return agent.Hooks{
+		Check:  hook.Hook{Argv: h.Check, Timeout: h.CheckTimeout},
+		Reload: hook.Hook{Argv: h.Reload, Timeout: h.ReloadTimeout}, ReloadPaths: h.ReloadPaths, MinInterval: h.MinInterval, Splay: h.Splay,
+		Health: hook.Hook{Argv: h.Health, Timeout: h.HealthTimeout}, Keep: h.OnFailure == "keep",
+	}
 }

@@ -44,7 +44,7 @@ func (c *connection) sign(tenant string) *fleet.Sign {
 func hostTarget(t config.Target, s agent.Status) codec.HostTarget {
 	h := codec.HostTarget{
 		Dir: t.Dir, Channel: t.Channel, State: cmp.Or(s.State, "begins"), Reason: s.Reason,
-		Seen: s.Head, Applied: s.Generation, Reloaded: s.Generation, Drift: s.Drift,
+		Seen: s.Seen, Applied: s.Applied, Reloaded: s.Reloaded, Quarantined: s.Quarantined, Hook: s.Hook, Drift: s.Drift,
 	}
 	if !s.Position.IsZero() {
 		h.TenantID = s.Position.Tenant.String()
