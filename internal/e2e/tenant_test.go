@@ -210,7 +210,9 @@ func (d *doomed) killedInBatches(rest int) {
 			select {
 			case <-gone:
 			case <-p.Ended:
-				d.Fatalf("it ended before it was killed: %v", p.Err)
+				if batches = 0; p.Err != nil {
+					d.Fatalf("it ended before it was killed: %v", p.Err)
+				}
 			case <-time.After(time.Minute):
 				d.Fatal("no key goes")
 			}
@@ -227,7 +229,8 @@ func (d *doomed) cutOff() {
 	before := d.left()
 	p := d.operator()
 	if _, err := lab.Eventually(time.Minute, func() error {
-		if d.left() == before {
+		// On a slow machine all may be gone before it is looked at.
+		if d.left() == before && !p.Over() {
 			return fmt.Errorf("%d keys are left", before)
 		}
 		return nil
