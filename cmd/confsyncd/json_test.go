@@ -20,6 +20,7 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 	for _, object := range []any{
 		pushed{},
 		rolledBack{},
+		sourceWritten{},
 		pulled{},
 		previewed{},
 		status{},
@@ -55,6 +56,8 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		held{},
 		holdFacts{},
 		forgotten{},
+		tenantFacts{},
+		tenantDeleted{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

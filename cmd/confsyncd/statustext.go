@@ -39,6 +39,7 @@ func (s *status) text() string {
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
 			why(&b, x.Dir, x.Reason, "held back", x.Held, len(x.Held))
+			why(&b, x.Dir, "", "apart from the head", x.Apart, x.ApartTotal)
 		}
 	}
 	if len(s.Targets) > 0 {
@@ -74,6 +75,10 @@ func (t tenantStatus) headText(b *strings.Builder) {
 	if t.Generation == 0 {
 		if t.Error != "" {
 			fmt.Fprintf(b, "head       unknown\n")
+			return
+		}
+		if t.Deleted != nil {
+			fmt.Fprintf(b, "head       none: the tenant was %s; hosts keep their files\n", printable(t.Deleted.String()))
 			return
 		}
 		fmt.Fprintf(b, "head       none: nothing was published yet; if it was, see that --tenant and --prefix are right\n")
