@@ -64,11 +64,11 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
 			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
 			o.Applied = func(done agent.Applied) { countApply(figures, done) }
-			o.Repaired = figures.Repaired
+			o.Repaired, o.Hooked = figures.Repaired, figures.Hooked
 			o.Status = func(s agent.Status) {
 				figures.Status(targetFigures(s))
 				reporter.Set(hostTarget(t, s))
-				hooks.Good(s.Generation > 0)
+				hooks.Good(s.Applied > 0)
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())

@@ -55,6 +55,8 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		held{},
 		holdFacts{},
 		forgotten{},
+		tenantFacts{},
+		tenantDeleted{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

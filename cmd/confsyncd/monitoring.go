@@ -61,12 +61,15 @@ func (f *crew) daemonFigures(on *connection) metrics.Daemon {
 }
 
 func sourceFigures(s publisher.Status) metrics.SourceStatus {
-	return metrics.SourceStatus{State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun)}
+	return metrics.SourceStatus{
+		State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Space: metrics.Space(s.Space), Watch: watchFigures(s.Watch, s.Begun),
+	}
 }
 
 func targetFigures(s agent.Status) metrics.TargetStatus {
 	return metrics.TargetStatus{
-		State: s.State, Generation: s.Generation, Head: s.Head, Behind: s.Behind, Drift: s.Drift, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
+		State: s.State, Generation: s.Applied, Head: s.Head, Behind: s.Behind, Reloaded: s.Reloaded, Quarantined: s.Quarantined, Drift: s.Drift,
+		Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
 	}
 }
 

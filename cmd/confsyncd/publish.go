@@ -84,6 +84,7 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}
 			o.Committed = func(done publisher.Commit) { countCommit(figures, done) }
+			o.Swept = func(went store.Count) { figures.Swept(went.Records, went.Packs, went.Bytes) }
 			service, err := publisher.New(o)
 			if err != nil {
 				return supervise.Task{}, err

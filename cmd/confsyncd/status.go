@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/install"
@@ -55,6 +56,8 @@ type tenantStatus struct {
 	Hosts      []hostFacts `json:"hosts"`
 	HostTotals hostTotals  `json:"host_totals"`
 	HostsError string      `json:"hosts_error,omitempty"` // why hosts are not known
+	// Deleted is the tombstone of a tenant that was deleted.
+	Deleted *codec.Tombstone `json:"deleted,omitempty"`
 }
 
 // channelState is where a channel is.
@@ -231,7 +234,7 @@ func (a *app) tenants(s *status) []string {
 
 // see fills in what etcd knows of a tenant.
 func (t *tenantStatus) see(ctx context.Context, name string, s *store.Store, hosts fleetOf) error {
-	return s.WithHead(ctx, func(view store.View) error {
+	return s.WithHead(ctx, func(view store.View) (err error) {
 		if view.Err != nil {
 			return view.Err
 		}
@@ -246,7 +249,8 @@ func (t *tenantStatus) see(ctx context.Context, name string, s *store.Store, hos
 			t.HostTotals = totalsOf(t.Hosts)
 		}
 		if view.Head == nil {
-			return nil
+			t.Deleted, err = deletionOf(ctx, s)
+			return err
 		}
 		if err == nil {
 			t.PublisherState = "gone"

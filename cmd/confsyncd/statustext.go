@@ -76,6 +76,10 @@ func (t tenantStatus) headText(b *strings.Builder) {
 			fmt.Fprintf(b, "head       unknown\n")
 			return
 		}
+		if t.Deleted != nil {
+			fmt.Fprintf(b, "head       none: the tenant was %s; hosts keep their files\n", printable(t.Deleted.String()))
+			return
+		}
 		fmt.Fprintf(b, "head       none: nothing was published yet; if it was, see that --tenant and --prefix are right\n")
 		return
 	}

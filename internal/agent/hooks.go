@@ -48,6 +48,8 @@ type prover struct {
 	log    hclog.Logger
 	beat   func()
 	target *install.Target
+	// hooked is told of each run that was not interrupted; nil tells nobody.
+	hooked func(name string, ok bool)
 	// saying is told what is waited for; nil tells nobody.
 	saying func(reason string)
 	// last is how the last hook ended.
@@ -58,7 +60,7 @@ type prover struct {
 }
 
 func newProver(o Options) *prover {
-	p := &prover{hooks: o.Hooks, tenant: o.Tenant, dir: o.Dir, log: o.Log.With("tenant", o.Tenant, "path", o.Dir), beat: o.Beat}
+	p := &prover{hooks: o.Hooks, hooked: o.Hooked, tenant: o.Tenant, dir: o.Dir, log: o.Log.With("tenant", o.Tenant, "path", o.Dir), beat: o.Beat}
 	if p.beat == nil {
 		p.beat = func() {}
 	}
@@ -104,7 +106,11 @@ func (p *prover) check(ctx context.Context, candidate string, to diff.Position, 
 func (p *prover) run(ctx context.Context, name string, h hook.Hook, s hook.Subject) error {
 	s.Tenant, s.Target = p.tenant, p.dir
 	p.say(fmt.Sprintf("%s of generation %d runs", name, s.Generation))
-	return hook.Runner{Scratch: p.target.Scratch(), Beat: p.beat, Log: p.log}.Run(ctx, name, h, s)
+	err := hook.Runner{Scratch: p.target.Scratch(), Beat: p.beat, Log: p.log}.Run(ctx, name, h, s)
+	if p.hooked != nil && (err == nil || errors.Is(err, hook.ErrFailed)) {
+		p.hooked(name, err == nil)
+	}
+	return err
 }
 
 // note notes how a hook ended, if it did.

@@ -67,6 +67,9 @@ type Options struct {
 	Repaired func(paths int)
 	// InSync is called when the target has come to equal the head, if it is set.
 	InSync func(generation uint64)
+	// Hooked is called after each run of a hook, if it is set, with the hook's name and whether
+	// it ended well. A run that was interrupted, since the agent ends, is none.
+	Hooked func(name string, ok bool)
 	// Rested is called, if it is set, when the agent has had nothing to do for a moment
 	// after it opened the target, and after each apply of many paths: the memory that this
 	// took is needed no more.

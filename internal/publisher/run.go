@@ -117,6 +117,7 @@ type daemon struct {
 	asked    bool             // all files are to be read again once it is known what they hold
 	littered bool             // a large commit has left much behind in memory
 	failures uint64           // of steps
+	space    store.Space      // of etcd, as the last sweep found it
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -164,6 +165,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case answer := <-d.sweeps.marker.done:
 			d.swept(ctx, answer)
+			d.tell()
 			continue
 		case <-d.sweeps.batch.C:
 			d.sweepBatch(ctx)
@@ -199,7 +201,7 @@ func (d *daemon) tell() {
 		return
 	}
 	now := Status{
-		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures,
+		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures, Space: d.space,
 		Instance: d.memory.instance(), Watch: d.watcher.Health(), Begun: d.feed.Begun(),
 	}
 	if d.view.Head != nil {
