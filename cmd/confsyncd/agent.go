@@ -1,7 +1,7 @@
 package main
 
 import (
-	"os"
+	"context"
 	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
@@ -9,6 +9,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/agent"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/hook"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/store"
 	"github.com/confsyncd/confsyncd/internal/supervise"
@@ -26,7 +27,7 @@ configuration again, USR1 looks at all files now.`,
 	}
 	flags := targetFlags(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		f := fleet{app: a, kind: "target", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
+		f := crew{app: a, kind: "target", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
 			targets, err := a.targets(c, flags)
 			if err != nil {
 				return nil, err
@@ -59,19 +60,23 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 	return supervise.Service{
 		Name: serviceName(t.Tenant, t.Dir), Settings: settings{t, o.UID, o.GID, on.number}, Log: on.log.With("tenant", t.Tenant, "path", t.Dir),
 		New: func(hooks supervise.Hooks) (supervise.Task, error) {
-			o, figures := o, on.metrics.Target(t.Tenant, t.Dir)
+			o, figures, reporter := o, on.metrics.Target(t.Tenant, t.Dir), on.reporter(t.Tenant)
 			o.Beat, o.Ready = hooks.Beat, hooks.Ready
 			o.Rested = debug.FreeOSMemory // The runtime would keep for hours what a large apply took.
 			o.Applied = func(done agent.Applied) { countApply(figures, done) }
-			o.Repaired = figures.Repaired
+			o.Repaired, o.Hooked = figures.Repaired, figures.Hooked
 			o.Status = func(s agent.Status) {
 				figures.Status(targetFigures(s))
-				hooks.Good(s.Generation > 0)
+				reporter.Set(hostTarget(t, s))
+				hooks.Good(s.Applied > 0)
 				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())
 			service := agent.New(o)
-			return supervise.Task{Run: service.Run, Look: service.Verify}, nil
+			run := func(ctx context.Context) error {
+				return besides(ctx, service.Run, func(ctx context.Context) error { return reporter.Attend(ctx, t.Dir) })
+			}
+			return supervise.Task{Run: run, Look: service.Verify}, nil
 		},
 	}, nil
 }
@@ -81,11 +86,18 @@ func agentOptions(c *config.Config, t config.Target, etcd *store.Client, log hcl
 	if err != nil {
 		return agent.Options{}, configError{err}
 	}
-	name, _ := os.Hostname() // without one a rollout to a share of the hosts comes last here
 	return agent.Options{
-		Channel: t.Channel, Host: agent.Host{ID: name},
+		Channel: t.Channel, Host: agent.Host{ID: hostID(c), Labels: c.Host.Labels},
 		Prefix: c.Etcd.Prefix, Tenant: t.Tenant, Dir: t.Dir, Mode: install.Mode(t.Mode), Paths: t.Paths, StripPrefix: t.StripPrefix, UID: uid, GID: gid,
 		FileMode: t.FileMode, ReplaceExisting: t.Existing == "replace", ReportDrift: t.Drift == "report", StateDir: c.StateDir,
-		Store: etcd.Tenant(t.Tenant), Log: log,
+		Store: etcd.Tenant(t.Tenant), Log: log, Hooks: hooks(t.Hooks),
 	}, nil
+}
+
+func hooks(h config.Hooks) agent.Hooks {
+	return agent.Hooks{
+		Check:  hook.Hook{Argv: h.Check, Timeout: h.CheckTimeout},
+		Reload: hook.Hook{Argv: h.Reload, Timeout: h.ReloadTimeout}, ReloadPaths: h.ReloadPaths, MinInterval: h.MinInterval, Splay: h.Splay,
+		Health: hook.Hook{Argv: h.Health, Timeout: h.HealthTimeout}, Keep: h.OnFailure == "keep",
+	}
 }

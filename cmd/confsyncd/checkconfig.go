@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/hook"
 	"github.com/confsyncd/confsyncd/internal/install"
 )
 
@@ -37,7 +38,7 @@ drop-in that lets the unit work on the directories of the configuration.`,
 			c, err = a.load()
 		}
 		if err == nil && *unit == "" {
-			err = a.switchable(c)
+			err = firstError(a.switchable(c), a.runnable(c))
 		}
 		switch {
 		case a.output == "json" && *unit == "":
@@ -102,6 +103,30 @@ func (a *app) switchable(c *config.Config) error {
 			faults = append(faults, config.Fault{
 				Line: t.Line, Key: fmt.Sprintf("target[%d].mode", i), Problem: err.Error(), Remedy: `or write mode = "files"`,
 			})
+		}
+	}
+	if len(faults) == 0 {
+		return nil
+	}
+	return configError{fmt.Errorf("%s:\n%w", a.configPath, faults)}
+}
+
+// runnable returns the faults of hooks whose programs are not there.
+func (a *app) runnable(c *config.Config) error {
+	var faults config.Faults
+	for i, t := range c.Targets {
+		for _, h := range []struct {
+			name string
+			argv []string
+		}{{hook.Check, t.Hooks.Check}, {hook.Reload, t.Hooks.Reload}, {hook.Health, t.Hooks.Health}} {
+			if len(h.argv) == 0 {
+				continue
+			}
+			if _, err := hook.Find(h.argv[0]); err != nil {
+				faults = append(faults, config.Fault{
+					Line: t.Line, Key: fmt.Sprintf("target[%d].hooks.%s", i, h.name), Problem: err.Error(), Remedy: "install the program, or write its absolute path",
+				})
+			}
 		}
 	}
 	if len(faults) == 0 {

@@ -53,7 +53,7 @@ func (a *app) complete(cmd *cobra.Command) {
 		"dir": directory, "state-dir": directory, "from": a.generation, "to": a.generation, "generation": a.generation,
 	}
 	args := map[string][]cobra.CompletionFunc{
-		"accept": {directory}, "pause": {directory}, "resume": {directory}, "forget": {directory}, "verify": {directory}, "dev": {directory, directory},
+		"accept": {directory}, "pause": {directory}, "resume": {directory}, "retry": {directory}, "forget": {directory}, "verify": {directory}, "dev": {directory, directory},
 		"show": {a.generation}, "ls": {a.generation}, "cat": {nothing, a.generation}, "blame": {nothing},
 		"diff": {a.generationOrDirectory, a.generationOrDirectory}, "rollback": {a.generation},
 	}

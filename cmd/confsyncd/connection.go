@@ -6,10 +6,12 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/metrics"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -23,12 +25,16 @@ type connection struct {
 	log      hclog.Logger
 	etcd     *store.Client
 	metrics  *metrics.Metrics // the daemon's, whatever its connection
+
+	mu        sync.Mutex // guards what follows
+	reporters map[string]*fleet.Reporter
 }
 
 // shared are the settings that all services depend on.
 type shared struct {
 	etcd     config.Etcd
 	log      config.Log
+	host     config.Host
 	stateDir string
 	// files are the hashes of the password and the CA: whoever replaces them and asks for
 	// a reload wants them to count now, not with the next refusal or connection.
@@ -38,7 +44,7 @@ type shared struct {
 // connect returns the connection of a configuration: the one there is, if it is the
 // same. It does not ask etcd yet.
 func (a *app) connect(c *config.Config, before *connection) (*connection, error) {
-	settings := shared{etcd: c.Etcd, log: c.Log, stateDir: c.StateDir}
+	settings := shared{etcd: c.Etcd, log: c.Log, host: c.Host, stateDir: c.StateDir}
 	for i, path := range []string{c.Etcd.PasswordFile, c.Etcd.CAFile} {
 		if path == "" {
 			continue
@@ -63,7 +69,7 @@ func (a *app) connect(c *config.Config, before *connection) (*connection, error)
 	if err != nil {
 		return nil, configError{err}
 	}
-	return &connection{number: number, settings: settings, log: log, etcd: client(c, log), metrics: figures}, nil
+	return &connection{number: number, settings: settings, log: log, etcd: client(c, log), metrics: figures, reporters: make(map[string]*fleet.Reporter)}, nil
 }
 
 func (c *connection) close() error { return c.etcd.Close() }

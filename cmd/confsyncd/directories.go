@@ -25,7 +25,7 @@ func (a *app) sources(c *config.Config, o *overrides[config.Source]) ([]config.S
 			return nil, fmt.Errorf("host name: %w; give --publisher", err)
 		}
 	}
-	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: chosen, Targets: c.Targets}
+	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Host: c.Host, Sources: chosen, Targets: c.Targets}
 	return chosen, asFlags(whole.Check())
 }
 
@@ -38,7 +38,7 @@ func (a *app) targets(c *config.Config, o *overrides[config.Target]) ([]config.T
 	if err != nil {
 		return nil, err
 	}
-	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Sources: c.Sources, Targets: chosen}
+	whole := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Host: c.Host, Sources: c.Sources, Targets: chosen}
 	return chosen, asFlags(append(whole.Check(), whole.CheckFiles()...))
 }
 

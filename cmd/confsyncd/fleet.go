@@ -19,9 +19,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/supervise"
 )
 
-// fleet is what "publish" and "agent" have in common: services that follow the
+// crew is what "publish" and "agent" have in common: services that follow the
 // configuration, signals, and the service manager.
-type fleet struct {
+type crew struct {
 	app *app
 	// kind is what its services work on: "source" or "target".
 	kind string
@@ -37,7 +37,7 @@ type fleet struct {
 
 // run runs the daemon until ctx ends. HUP reads the configuration again, USR1 makes
 // all services look at all that they work on.
-func (f *fleet) run(ctx context.Context) error {
+func (f *crew) run(ctx context.Context) error {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGUSR1)
 	defer signal.Stop(signals)
@@ -88,7 +88,7 @@ func (f *fleet) run(ctx context.Context) error {
 	return err
 }
 
-func (f *fleet) signalled(s os.Signal, supervisor *supervise.Supervisor) {
+func (f *crew) signalled(s os.Signal, supervisor *supervise.Supervisor) {
 	if s == syscall.SIGHUP {
 		supervisor.Reload()
 		return
@@ -97,7 +97,7 @@ func (f *fleet) signalled(s os.Signal, supervisor *supervise.Supervisor) {
 }
 
 // load reads the configuration and makes the set of services.
-func (f *fleet) load() (supervise.Set, error) {
+func (f *crew) load() (supervise.Set, error) {
 	c, err := f.app.load()
 	if err != nil {
 		return supervise.Set{}, err
@@ -130,7 +130,7 @@ func (f *fleet) load() (supervise.Set, error) {
 }
 
 // reload is load for a daemon that runs, and goes on with what it has if it must.
-func (f *fleet) reload() (supervise.Set, error) {
+func (f *crew) reload() (supervise.Set, error) {
 	set, err := f.load()
 	f.refused.Store(err != nil)
 	if err != nil {
@@ -142,7 +142,7 @@ func (f *fleet) reload() (supervise.Set, error) {
 }
 
 // state is what the service manager is told.
-func (f *fleet) state(h supervise.Health) notify.State {
+func (f *crew) state(h supervise.Health) notify.State {
 	parts := make([]string, 0, len(h.Services))
 	for _, s := range h.Services {
 		text := s.Status

@@ -42,6 +42,16 @@ func (a *app) look(ctx context.Context, do func(context.Context, *look) error) e
 
 // lookAt does something with a tenant. See look.
 func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do func(context.Context, *look) error) error {
+	return a.visit(ctx, c, tenant, func(ctx context.Context, l *look) error {
+		if err := l.see(ctx); err != nil {
+			return err
+		}
+		return do(ctx, l)
+	})
+}
+
+// visit is lookAt that leaves the head to what it does.
+func (a *app) visit(ctx context.Context, c *config.Config, tenant string, do func(context.Context, *look) error) error {
 	log, err := a.logger(c, false)
 	if err != nil {
 		return configError{err}
@@ -55,10 +65,7 @@ func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do fu
 		var pace store.Backoff
 		for again := true; ; {
 			l := &look{tenant: tenant, client: etcd, store: etcd.Tenant(tenant), config: c, log: log}
-			err := l.see(ctx)
-			if err == nil {
-				err = do(ctx, l)
-			}
+			err := do(ctx, l)
 			// What is missing may have been compacted away between two reads, once.
 			gone := errors.Is(err, store.ErrGone) && again
 			again = again && !gone
@@ -114,7 +121,7 @@ func (a *app) onlyTenant(c *config.Config) (string, error) {
 func tenantFaults(c *config.Config, name string) config.Faults {
 	t := config.DefaultTarget()
 	t.Tenant, t.Dir = name, "/nowhere"
-	probe := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Targets: []config.Target{t}}
+	probe := config.Config{StateDir: c.StateDir, Etcd: c.Etcd, Log: c.Log, Host: c.Host, Targets: []config.Target{t}}
 	return probe.Check()
 }
 

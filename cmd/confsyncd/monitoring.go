@@ -14,7 +14,7 @@ import (
 )
 
 // monitoring makes what answers for monitoring.
-func (f *fleet) monitoring(health func() supervise.Health, stuck func(time.Time) error) *metrics.Server {
+func (f *crew) monitoring(health func() supervise.Health, stuck func(time.Time) error) *metrics.Server {
 	return metrics.NewServer(metrics.Options{
 		Text:  f.connection.metrics.Text, // all connections have the same
 		Alive: func() error { return stuck(health().Beat) },
@@ -24,7 +24,7 @@ func (f *fleet) monitoring(health func() supervise.Health, stuck func(time.Time)
 }
 
 // listening returns where a configuration has the daemon answer.
-func (f *fleet) listening(c *config.Config) metrics.Listening {
+func (f *crew) listening(c *config.Config) metrics.Listening {
 	if f.kind == "source" {
 		return metrics.Listening{Address: c.HTTP.Publisher, Key: "[http] publisher", Profile: c.HTTP.Pprof}
 	}
@@ -32,7 +32,7 @@ func (f *fleet) listening(c *config.Config) metrics.Listening {
 }
 
 // readiness says of each service whether what it keeps is good.
-func (f *fleet) readiness(h supervise.Health) (lines []string, ready bool) {
+func (f *crew) readiness(h supervise.Health) (lines []string, ready bool) {
 	ready = len(h.Services) > 0
 	for _, s := range h.Services {
 		word, text := "ready", s.Status
@@ -51,7 +51,7 @@ func (f *fleet) readiness(h supervise.Health) (lines []string, ready bool) {
 }
 
 // daemonFigures are what all services of a daemon share.
-func (f *fleet) daemonFigures(on *connection) metrics.Daemon {
+func (f *crew) daemonFigures(on *connection) metrics.Daemon {
 	calls := on.etcd.Calls()
 	d := metrics.Daemon{Calls: calls.Made, Failed: calls.Failed, Broken: calls.Broken, Refused: f.refused.Load()}
 	if since, err := on.etcd.Failing(); err != nil {
@@ -61,12 +61,15 @@ func (f *fleet) daemonFigures(on *connection) metrics.Daemon {
 }
 
 func sourceFigures(s publisher.Status) metrics.SourceStatus {
-	return metrics.SourceStatus{State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun)}
+	return metrics.SourceStatus{
+		State: s.State, Generation: s.Generation, Held: s.Held, Failures: s.Failures, Space: metrics.Space(s.Space), Watch: watchFigures(s.Watch, s.Begun),
+	}
 }
 
 func targetFigures(s agent.Status) metrics.TargetStatus {
 	return metrics.TargetStatus{
-		State: s.State, Generation: s.Generation, Head: s.Head, Behind: s.Behind, Drift: s.Drift, Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
+		State: s.State, Generation: s.Applied, Head: s.Head, Behind: s.Behind, Reloaded: s.Reloaded, Quarantined: s.Quarantined, Drift: s.Drift,
+		Failures: s.Failures, Watch: watchFigures(s.Watch, s.Begun),
 	}
 }
 

@@ -30,7 +30,7 @@ configuration again, USR1 looks at all files now.`,
 	flags := sourceFlags(cmd)
 	takeOver := cmd.Flags().Bool("take-over", false, "publish over the head found at the start, whoever made it")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		f := fleet{app: a, kind: "source", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
+		f := crew{app: a, kind: "source", services: func(c *config.Config, on *connection) ([]supervise.Service, error) {
 			sources, err := a.sources(c, flags)
 			if err != nil {
 				return nil, err
@@ -75,20 +75,23 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 				running()
 			}
 			var leads atomic.Bool
+			sign := on.sign(s.Tenant)
 			o.Status = func(now publisher.Status) {
 				figures.Status(sourceFigures(now))
-				hooks.Good(now.State == "live" || now.State == "standby" || now.State == "busy")
-				leads.Store(now.State == "live" || now.State == "busy")
+				hooks.Good(now.State == "live" || now.State == "beside" || now.State == "standby" || now.State == "busy")
+				leads.Store(now.State == "live" || now.State == "beside" || now.State == "busy")
+				sign.Set(now.Instance)
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}
 			o.Committed = func(done publisher.Commit) { countCommit(figures, done) }
+			o.Swept = func(went store.Count) { figures.Swept(went.Records, went.Packs, went.Bytes) }
 			service, err := publisher.New(o)
 			if err != nil {
 				return supervise.Task{}, err
 			}
 			on.log.Info("publishing", "tenant", s.Tenant, "path", s.Dir, "publisher", s.Publisher, "endpoints", on.etcd.Endpoints())
 			run := func(ctx context.Context) error {
-				return publishing(s, c.StateDir, besides(ctx, service.Run, rollingOut(s, on, leads.Load)))
+				return publishing(s, c.StateDir, besides(ctx, service.Run, sign.Run, rollingOut(s, on, leads.Load)))
 			}
 			return supervise.Task{Run: run, Look: service.Rescan}, nil
 		},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/rollout"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -55,15 +56,25 @@ func rollingOut(s config.Source, on *connection, leads func() bool) func(context
 	tenant := on.etcd.Tenant(s.Tenant)
 	return rollout.New(rollout.Options{
 		Tenant: s.Tenant, Store: tenant, Plan: p, By: s.Publisher, Leads: leads, Log: on.log,
-		Hosts: func(ctx context.Context) ([]rollout.Host, error) { return rolloutHosts(ctx, tenant) },
+		Hosts: func(ctx context.Context) ([]fleet.Host, error) {
+			seen, err := fleet.Read(ctx, tenant)
+			return seen.Hosts, err
+		},
+		Rollback: func(ctx context.Context, generation uint64, parent uint64, message string) (uint64, error) {
+			commit, err := publisher.Rollback(ctx, publisher.RollbackOptions{
+				Store: tenant, Tenant: s.Tenant, Name: s.Publisher, Generation: generation, Parent: &parent, Message: message, Allow: publisher.Allow{Delete: true},
+			})
+			if err != nil || commit == nil {
+				return 0, err
+			}
+			return commit.Position.Generation, nil
+		},
 	}).Run
 }
 
-// besides runs both until one ends; the other, which may be nil, ends with it.
-func besides(ctx context.Context, run, other func(context.Context) error) error {
-	if other == nil {
-		return run(ctx)
-	}
+// besides runs the first until it ends; the others, which may be nil, end with it, or with
+// an error that ends all.
+func besides(ctx context.Context, run func(context.Context) error, others ...func(context.Context) error) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -71,7 +82,11 @@ func besides(ctx context.Context, run, other func(context.Context) error) error 
 		defer stop()
 		return run(ctx)
 	})
-	g.Go(func() error { return other(ctx) })
+	for _, other := range others {
+		if other != nil {
+			g.Go(func() error { return other(ctx) })
+		}
+	}
 	return g.Wait()
 }
 

@@ -27,6 +27,7 @@ func refuse(cause error, remedy string) error {
 type applier struct {
 	options Options
 	target  *install.Target
+	prover  *prover
 	// expect is told what the target is about to hold; nil tells nobody.
 	expect func(diff.Tree)
 	// refused is the version that install refused last, from the position refusedAt under
@@ -40,6 +41,9 @@ type applier struct {
 // apply brings the target to the view's head. It returns nil if it is there already.
 func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) {
 	begin := time.Now()
+	if err := a.quarantined(view); err != nil {
+		return nil, err
+	}
 	version, err := a.resolve(ctx, view)
 	if err != nil {
 		return nil, err
@@ -54,13 +58,16 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		a.expect(plan.Want)
 	}
 	result, err := a.target.Apply(ctx, plan, a.options.telling(version))
+	if errors.As(err, &refusal{}) {
+		return nil, a.prover.refuse(version.Position(), err)
+	}
 	if err = a.options.explain(err); errors.Is(err, ErrRefused) {
 		a.refused, a.refusedAt, a.refusedUnder = version, a.target.State().Position, view.Head
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := a.target.Unaccept(); err != nil {
+	if err := errors.Join(a.target.Unaccept(), a.pass()); err != nil {
 		return nil, err
 	}
 	done := &Applied{Result: result, Position: version.Position(), From: before.Position.Generation, Duration: time.Since(begin)}
@@ -72,6 +79,31 @@ func (a *applier) apply(ctx context.Context, view store.View) (*Applied, error) 
 		return nil, nil
 	}
 	return done, nil
+}
+
+// quarantined returns why what the target is to come to is not tried again, if it is not.
+func (a *applier) quarantined(view store.View) error {
+	if view.Err != nil || view.Head == nil {
+		return nil
+	}
+	to, err := a.options.follow(view.Head)
+	if err != nil {
+		return nil //nolint:nilerr // It is said where the target follows.
+	}
+	return a.prover.refused(to)
+}
+
+// pass ends what was known of an earlier generation as refused, where no trial is to.
+func (a *applier) pass() error {
+	if a.target.Proof().Refused == nil || a.target.Proof().Trial != nil {
+		return nil
+	}
+	return a.target.Proved()
+}
+
+// prove tries out what was applied. Contents that are needed come from the view.
+func (a *applier) prove(ctx context.Context, view store.View) (time.Duration, error) {
+	return a.prover.prove(ctx, func(of install.Version) install.Contents { return installed{a.options.Store, view, of} })
 }
 
 func (a *applier) plan(v *store.Version) (install.Plan, error) {

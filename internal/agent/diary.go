@@ -16,6 +16,9 @@ import (
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
+// reloading is the state of a target whose files are on trial.
+const reloading = "reloading"
+
 // diary tells the log and the report of a target what is new, and nothing twice.
 type diary struct {
 	options Options
@@ -69,7 +72,7 @@ func (d *diary) away(err error, generation uint64) {
 
 // holding reports whether an operator is needed.
 func (d *diary) holding() bool {
-	return d.told.State == "holding" || d.told.State == "paused" || d.told.State == "pinned"
+	return d.told.State == "holding" || d.told.State == "paused" || d.told.State == "pinned" || d.told.State == "quarantined"
 }
 
 // paused notes that an operator wants nothing to be done.
@@ -107,6 +110,17 @@ func (d *diary) refused(err error) {
 		d.log.Error("holding: files are kept", "reason", err)
 	}
 }
+
+// quarantined notes that a hook has refused what the target is to come to.
+func (d *diary) quarantined(err error) {
+	d.trying.Ended()
+	if d.state("quarantined", err.Error()) {
+		d.log.Warn("quarantined: it is not tried again", "reason", err)
+	}
+}
+
+// reloading notes that a hook runs, or is due.
+func (d *diary) reloading(reason string) { d.state(reloading, reason) }
 
 // unopened notes that the target cannot be opened. What another agent works on is
 // that one's to report.

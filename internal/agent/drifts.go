@@ -157,6 +157,16 @@ func (s *drifts) ready(now time.Time) (list []*drift, wait time.Duration) {
 	return list, wait
 }
 
+// next returns when to look again, once what was ready at begin was seen to: also at what has
+// become ready since.
+func (s *drifts) next(begin, now time.Time) time.Duration {
+	_, wait := s.ready(begin)
+	if wait == never {
+		return never
+	}
+	return max(0, wait-now.Sub(begin))
+}
+
 // tried notes an attempt to put a path right; a problem says why it failed. It reports
 // whether that raises an alarm.
 func (s *drifts) tried(path, problem string, now time.Time) (alarm bool) {

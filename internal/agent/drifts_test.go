@@ -187,3 +187,18 @@ func TestDrifts_tryAgainWhenWhatWasInTheWayIsGone(t *testing.T) {
 		t.Errorf("ready %q", got)
 	}
 }
+
+func TestDriftThatIsDueWhileOthersAreRepairedIsNotPassedOver(t *testing.T) {
+	s := newDrifts(time.Second)
+	begin := time.Now()
+	later := begin.Add(time.Millisecond)
+	s.update([]install.Drifted{{Path: "a", What: install.OtherBytes, Changed: later.Add(-driftSettle)}}, begin.Add(-time.Millisecond))
+	if got := ready(s, begin); len(got) > 0 {
+		t.Fatalf("%q are ready", got)
+	}
+	for _, took := range []time.Duration{0, time.Millisecond, time.Minute} {
+		if wait := s.next(begin, begin.Add(took)); wait != max(0, time.Millisecond-took) {
+			t.Errorf("after %v: next look after %v", took, wait)
+		}
+	}
+}

@@ -42,7 +42,8 @@ func (a *Agent) mend(ctx context.Context, fetch bool) (time.Duration, error) {
 	if a.options.ReportDrift {
 		return never, nil
 	}
-	list, _ := a.drifts.ready(time.Now())
+	begin := time.Now()
+	list, _ := a.drifts.ready(begin)
 	var here, there []*drift
 	for _, d := range list {
 		if d.NeedsContent() {
@@ -60,8 +61,7 @@ func (a *Agent) mend(ctx context.Context, fetch bool) (time.Duration, error) {
 			d.problem = "its content comes from etcd, which cannot be asked; it is put right when that is back"
 		}
 	}
-	_, wait := a.drifts.ready(time.Now())
-	return wait, err
+	return a.drifts.next(begin, time.Now()), err
 }
 
 // look brings what is known of drift up to date.

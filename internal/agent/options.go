@@ -7,6 +7,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
@@ -38,6 +39,8 @@ type Options struct {
 	// ReportDrift leaves what others change in the target as it is, and only says so,
 	// until a generation changes it.
 	ReportDrift bool
+	// Hooks try out what is applied.
+	Hooks Hooks
 	// Pin makes Pull apply its generation, which may be an older one, and stay there until
 	// it is taken back.
 	Pin *install.Hold
@@ -64,6 +67,9 @@ type Options struct {
 	Repaired func(paths int)
 	// InSync is called when the target has come to equal the head, if it is set.
 	InSync func(generation uint64)
+	// Hooked is called after each run of a hook, if it is set, with the hook's name and whether
+	// it ended well. A run that was interrupted, since the agent ends, is none.
+	Hooked func(name string, ok bool)
 	// Rested is called, if it is set, when the agent has had nothing to do for a moment
 	// after it opened the target, and after each apply of many paths: the memory that this
 	// took is needed no more.
@@ -82,6 +88,12 @@ type Status struct {
 	Position diff.Position
 	// Drift is how many paths are not as they were published.
 	Drift int
+	// Seen is the newest generation that the target is to come to, Applied the one whose
+	// files it has, Reloaded the newest that passed reload and health, or needed none. Quarantined is the one that
+	// a hook refused, and that is not tried again. 0 is none.
+	Seen, Applied, Reloaded, Quarantined uint64
+	// Hook is how the last hook ended; nil if none ran.
+	Hook *codec.HookOutcome
 	// Behind is since when there has been a generation that the target lacks, as far as
 	// is known here; zero if there is none.
 	Behind time.Time

@@ -61,6 +61,12 @@ func Pull(ctx context.Context, o Options) (Pulled, error) {
 		if err == nil {
 			err = a.mend(ctx, view, &done)
 		}
+		if err == nil {
+			_, err = a.prove(ctx, view)
+		}
+		if err == nil {
+			err = a.prover.refused(a.target.State().Position)
+		}
 		return err
 	})
 	register(o, done, err)
@@ -109,6 +115,8 @@ func register(o Options, done Pulled, err error) {
 		r.State, r.Reason = "paused", holds.Pause.String()
 	case err == nil && holdErr == nil && holds.Pin != nil:
 		r.State, r.Reason = "pinned", holds.Pin.String()
+	case errors.Is(err, ErrQuarantined):
+		r.State, r.Reason = "quarantined", err.Error()
 	case errors.Is(err, ErrRefused):
 		r.State, r.Reason = "holding", err.Error()
 	case err != nil:
@@ -203,10 +211,15 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 			return err
 		}
 	}
-	target, err := install.Open(o.installOptions())
+	p := newProver(o)
+	p.hasty = true
+	opening := o.installOptions()
+	opening.Try = p.trying()
+	target, err := install.Open(opening)
 	if err != nil {
 		return o.explain(err)
 	}
+	p.take(target)
 	defer func() {
 		target.Tidy(tidyPull) // No agent may ever come to do it.
 		err = errors.Join(err, target.Close())
@@ -215,10 +228,13 @@ func once(ctx context.Context, o Options, do func(*applier, store.View) error) (
 	if err == nil {
 		err = o.free(holds)
 	}
+	if err == nil && holds.Retry != nil {
+		err = target.Retry()
+	}
 	if err != nil {
 		return err
 	}
-	a := &applier{options: o, target: target}
+	a := &applier{options: o, target: target, prover: p}
 	return withHead(ctx, o, func(view store.View) error { return do(a, view) })
 }
 

@@ -16,7 +16,7 @@ import (
 // told apart: blocked are the paths that could not be put right, with why. An error is not
 // the matter of a path; with install.ErrChanged all were tried.
 func (a *applier) repair(ctx context.Context, view store.View, paths []string) (result install.Result, blocked []install.ConflictPath, err error) {
-	contents := installed{a.options.Store, view, a.target.State().Position}
+	contents := installed{a.options.Store, view, a.target.Content()}
 	result, err = a.target.Repair(ctx, paths, a.options.telling(contents))
 	switch {
 	case err == nil || !ofOnePath(err) || a.target.Interrupted():
@@ -55,7 +55,7 @@ func ofOnePath(err error) bool {
 type installed struct {
 	store *store.Store
 	view  store.View
-	at    diff.Position
+	at    install.Version
 }
 
 // Fetch is that of install.Contents.
@@ -64,7 +64,7 @@ func (c installed) Fetch(ctx context.Context, want []diff.Entry, have func(diff.
 	if err != nil {
 		return err
 	}
-	if version.Position() != c.at {
+	if !c.at.Is(version.Position()) {
 		return fmt.Errorf("etcd has another commit of generation %d", c.at.Generation)
 	}
 	return version.Fetch(ctx, want, have, put)

@@ -76,6 +76,11 @@ func New(o Options) *Agent {
 	}
 	a.watch = newWatch(o.Dir, o.Log.With("tenant", o.Tenant))
 	a.applier.expect = a.watch.expect
+	a.applier.prover = newProver(o)
+	a.applier.prover.saying = func(reason string) {
+		a.diary.reloading(reason)
+		a.tell()
+	}
 	return a
 }
 
@@ -186,18 +191,34 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	} else if paused {
 		return never // told wakes us
 	}
+	if err := a.retry(); err != nil {
+		return a.failed(ctx, err)
+	}
 	wait, inSync := a.follow(ctx, feed.Err())
 	if a.applier.target == nil {
 		return wait
 	}
+	if a.applier.target.Interrupted() {
+		return wait
+	}
+	proveWait, err := a.prove(ctx)
+	if err != nil {
+		return a.failed(ctx, err)
+	}
+	wait, inSync = sooner(wait, proveWait), inSync && a.applier.quarantined(a.view) == nil
 	mendWait, err := a.mend(ctx, a.seen && feed.Err() == nil && a.view.Err == nil && a.view.Head != nil)
 	if err != nil {
 		return a.failed(ctx, err)
 	}
 	a.diary.drift(a.drifts.lines(a.options.ReportDrift, time.Now()))
+	if !a.applier.prover.settled() && !a.applier.target.OnTrial().Failed {
+		return sooner(sooner(wait, mendWait), max(proveWait, 0)) // A repair is to be told of too.
+	}
 	if inSync {
 		a.pace.Reset()
 		a.diary.inSync(a.applier.target.State().Position.Generation, a.options.ReportDrift, a.drifts.alarms())
+	} else if a.diary.told.State == reloading {
+		return 0 // It is over, and what else there is to say was said before.
 	}
 	return sooner(wait, mendWait)
 }
@@ -244,7 +265,7 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 		return never, false // the feed wakes us
 	}
 	if a.current {
-		return never, true
+		return never, a.applier.quarantined(a.view) == nil
 	}
 	done, err := a.applier.apply(ctx, a.view)
 	a.watch.manage(a.applier.target.State().Managed)
@@ -265,6 +286,36 @@ func (a *Agent) follow(ctx context.Context, away error) (wait time.Duration, inS
 		a.dirty.dirs = append(a.dirty.dirs, a.drifts.directories()...)
 	}
 	return never, true
+}
+
+// retry does what an operator has asked for: what was refused is tried again.
+func (a *Agent) retry() error {
+	if a.holds.Retry == nil {
+		return nil
+	}
+	if err := a.applier.target.Retry(); err != nil {
+		return err
+	}
+	a.diary.log.Info("what was refused is tried again", "reason", "asked for by "+a.holds.Retry.By)
+	a.holds.Retry, a.current = nil, false
+	return nil
+}
+
+// prove tries out what was applied, and notes what becomes of it.
+func (a *Agent) prove(ctx context.Context) (time.Duration, error) {
+	before := a.applier.target.State()
+	wait, err := a.applier.prove(ctx, a.view)
+	if after := a.applier.target.State(); after.Managed != before.Managed {
+		a.watch.manage(after.Managed)
+		a.watch.Renew()
+		a.dirty.all = true
+	}
+	if err == nil && a.current {
+		if refused := a.applier.quarantined(a.view); refused != nil {
+			a.diary.quarantined(refused)
+		}
+	}
+	return wait, err
 }
 
 // paused reports whether an operator wants nothing to be done. It returns an error, noted
@@ -299,7 +350,7 @@ func (a *Agent) told() bool {
 
 func same(a, b install.Holds) bool {
 	one := func(a, b *install.Hold) bool { return a == b || a != nil && b != nil && *a == *b }
-	return one(a.Pause, b.Pause) && one(a.Pin, b.Pin)
+	return one(a.Pause, b.Pause) && one(a.Pin, b.Pin) && one(a.Retry, b.Retry)
 }
 
 // ready tells once that the target is whole, or waits for an operator.
@@ -320,13 +371,14 @@ func (a *Agent) tell() {
 	if a.applier.target != nil {
 		now.Position = a.applier.target.State().Position
 		now.Generation = now.Position.Generation
+		a.applier.prover.status(&now)
 	}
 	if a.view.Head != nil {
 		to, _ := a.options.follow(a.view.Head)
-		now.Head = to.Generation
+		now.Head, now.Seen = to.Generation, to.Generation
 	}
 	switch {
-	case now.Head <= now.Generation:
+	case now.Head <= now.Applied:
 		a.behind = time.Time{}
 	case a.behind.IsZero():
 		a.behind = time.Now()
@@ -344,6 +396,10 @@ func (a *Agent) failed(ctx context.Context, err error) time.Duration {
 		return never
 	case errors.Is(err, ErrNothing), errors.Is(err, ErrChannel):
 		a.diary.waiting(err)
+		return never
+	case errors.Is(err, ErrQuarantined):
+		a.current = true // A newer head, or an operator, wakes us.
+		a.diary.quarantined(err)
 		return never
 	case errors.Is(err, ErrRefused):
 		a.diary.refused(err)
@@ -399,11 +455,14 @@ func (a *Agent) openTarget() error {
 	if a.applier.target != nil {
 		return nil
 	}
-	target, err := install.Open(a.options.installOptions())
+	opening := a.options.installOptions()
+	opening.Try = a.applier.prover.trying()
+	target, err := install.Open(opening)
 	if err != nil {
 		return err
 	}
 	a.applier.target = target
+	a.applier.prover.take(target)
 	a.dirty.all, a.current = true, false
 	a.resting = restBeats
 	a.watch.manage(target.State().Managed)

@@ -12,6 +12,9 @@ import (
 // frame asks for.
 const maxWindow = 8 << 20
 
+// muchHeld is how many bytes the decompressor may hold on to while it has nothing to do.
+const muchHeld = 16 << 10
+
 // Coder encodes and decodes. It keeps the compressor's and decompressor's tables
 // between calls, so one Coder should serve a whole process. Its methods may be
 // called from several goroutines; they take turns.
@@ -106,6 +109,9 @@ func (c *Coder) plain(e envelope) ([]byte, error) {
 	// A frame that makes more is found out after a block too many, for which there is
 	// room, so that nothing is moved to where there is more.
 	plain, err := c.decoder().DecodeAll(e.body, make([]byte, 0, e.size+min(e.size/8, block)))
+	if len(e.body) > muchHeld {
+		c.dec = nil // It would hold the body until the next one, which may take hours to come.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v does not decompress: %w", ErrDamaged, e.kind, err)
 	}

@@ -3,8 +3,10 @@ package codec
 import (
 	"bytes"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
+	"weak"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
@@ -78,4 +80,36 @@ func TestCommitIDFollowsTheRecord(t *testing.T) {
 			t.Errorf("record %d is read as %v: %v", i, got, err)
 		}
 	}
+}
+
+// An idle host would keep the last pack, whose body does not compress.
+func TestDecodingHoldsNoLargeBody(t *testing.T) {
+	c := NewCoder()
+	content := make([]byte, 400<<10)
+	if _, err := rand.NewChaCha8([32]byte{}).Read(content); err != nil {
+		t.Fatal(err)
+	}
+	var pack Pack
+	p := NewPacker(func(made Pack) error {
+		pack = made
+		return nil
+	})
+	if _, err := p.Add(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.DecodePack(pack.Ref, pack.Data); err != nil {
+		t.Fatal(err)
+	}
+	held := weak.Make(&pack.Data[0])
+	pack, p = Pack{}, nil
+	for range 3 {
+		runtime.GC()
+	}
+	if held.Value() != nil {
+		t.Error("the pack is held")
+	}
+	runtime.KeepAlive(c)
 }

@@ -2,6 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -100,6 +103,36 @@ func whole(field *int, ok rule[int]) cell {
 			*field = n
 		},
 		check: func() Faults { return faultsOf("", ok(*field)) },
+	}
+}
+
+// pairs is a table whose keys are free; the rule sees each as key=value.
+func pairs(field *map[string]string, ok rule[string]) cell {
+	return cell{
+		read: func(r *reader, v *node) {
+			*field = nil
+			if v.kind != unstable.Table {
+				r.wrongKind(v, `a table such as { role = "web" }`)
+				return
+			}
+			if len(v.names) > 0 {
+				*field = make(map[string]string)
+			}
+			for _, name := range v.names {
+				item := v.table[name]
+				r.lines[item.name] = item.line
+				if s, isString := r.str(item, "a string in quotes"); isString {
+					(*field)[strings.Trim(name, `"`)] = s
+				}
+			}
+		},
+		check: func() Faults {
+			var faults Faults
+			for _, name := range slices.Sorted(maps.Keys(*field)) {
+				faults = append(faults, faultsOf("."+bare(name), ok(name+"="+(*field)[name]))...)
+			}
+			return faults
+		},
 	}
 }
 

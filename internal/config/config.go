@@ -28,6 +28,7 @@ type Config struct {
 	Etcd     Etcd
 	Log      Log
 	HTTP     HTTP
+	Host     Host
 	Sources  []Source
 	Targets  []Target
 
@@ -99,8 +100,24 @@ type Target struct {
 	FileMode    *uint32  // permission bits; nil: as published
 	Drift       string   // "repair" or "report"
 	Channel     string   // that it follows
+	Hooks       Hooks
 
 	Line int // of its [[target]] header; 0 if from flags
+}
+
+// Hooks are the programs that a target's agent runs: lists of arguments, without a shell.
+// The first is an absolute path, or a name. Nil runs nothing.
+type Hooks struct {
+	Check         []string
+	CheckTimeout  time.Duration
+	Reload        []string
+	ReloadTimeout time.Duration
+	ReloadPaths   []string // patterns, of paths in the target
+	MinInterval   time.Duration
+	Splay         time.Duration
+	Health        []string
+	HealthTimeout time.Duration
+	OnFailure     string // "revert" or "keep"
 }
 
 // Default returns the configuration of an empty file: no sources, no targets.
@@ -113,7 +130,8 @@ func Default() *Config {
 			Endpoints: []string{"http://127.0.0.1:2379"},
 			Prefix:    "/confsyncd",
 		},
-		Log: Log{Level: "info", Format: "auto"},
+		Log:  Log{Level: "info", Format: "auto"},
+		Host: Host{Report: true, AliveTTL: time.Minute},
 	}
 }
 
@@ -139,7 +157,10 @@ func DefaultSource() Source {
 
 // DefaultTarget returns a target that lacks only its tenant and directory.
 func DefaultTarget() Target {
-	return Target{Mode: "files", Existing: "refuse", Drift: "repair", Channel: "main"}
+	return Target{
+		Mode: "files", Existing: "refuse", Drift: "repair", Channel: "main",
+		Hooks: Hooks{CheckTimeout: 30 * time.Second, ReloadTimeout: 30 * time.Second, ReloadPaths: allPaths(), HealthTimeout: 10 * time.Second, OnFailure: "revert"},
+	}
 }
 
 // defaultStateDir follows the XDG Base Directory Specification for ordinary
@@ -256,6 +277,7 @@ func (s *Source) normalise() { s.Dir = cleanDir(s.Dir) }
 func (t *Target) normalise() {
 	t.Dir = cleanDir(t.Dir)
 	t.StripPrefix = withSlash(t.StripPrefix)
+	t.Hooks.normalise()
 }
 
 // check runs the rules of all keys of s, then those between keys.

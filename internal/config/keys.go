@@ -23,6 +23,7 @@ func (c *Config) keys() []key {
 		{"etcd", table(&c.Etcd)},
 		{"log", table(&c.Log)},
 		{"http", table(&c.HTTP)},
+		{"host", table(&c.Host)},
 		{"source", tables(&c.Sources, DefaultSource)},
 		{"target", tables(&c.Targets, DefaultTarget)},
 	}
@@ -92,5 +93,21 @@ func (t *Target) keys() []key {
 		{"file_mode", mode(&t.FileMode, permissions)},
 		{"drift", text(&t.Drift, oneOf("repair", "report"))},
 		{"channel", text(&t.Channel, channelName)},
+		{"hooks", table(&t.Hooks)},
+	}
+}
+
+func (h *Hooks) keys() []key {
+	return []key{
+		{"check", list(&h.Check, argument)},
+		{"check_timeout", duration(&h.CheckTimeout, atLeast(time.Millisecond))},
+		{"reload", list(&h.Reload, argument)},
+		{"reload_timeout", duration(&h.ReloadTimeout, atLeast(time.Millisecond))},
+		{"reload_paths", list(&h.ReloadPaths, pathPattern)},
+		{"min_interval", duration(&h.MinInterval, atLeast(0))},
+		{"splay", duration(&h.Splay, atLeast(0))},
+		{"health", list(&h.Health, argument)},
+		{"health_timeout", duration(&h.HealthTimeout, atLeast(time.Millisecond))},
+		{"on_failure", text(&h.OnFailure, oneOf("revert", "keep"))},
 	}
 }

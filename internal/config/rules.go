@@ -207,7 +207,7 @@ func atLeast(least time.Duration) rule[time.Duration] {
 // shorter leases 2 s long, and it counts whole seconds.
 func leaseTime(d time.Duration) error {
 	if d < 2*time.Second || d > 5*time.Minute || d%time.Second != 0 {
-		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time that a standby can wait", d)
+		return fault(`write whole seconds from "2s" to "5m"`, "%s is no time to wait for a sign of life", d)
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -51,16 +52,25 @@ func TestSlowWriters(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var writers, readers errgroup.Group
+	goOn := make(chan struct{})
+	end := sync.OnceFunc(func() { close(goOn) })
+	defer end()
 	for _, f := range slow {
-		writers.Go(func() error { return f.write(filepath.Join(source.Dir, f.path)) })
+		writers.Go(func() error { return f.write(filepath.Join(source.Dir, f.path), goOn) })
 		readers.Go(func() error { return f.watch(ctx, target.Dir) })
 	}
+	for _, f := range slow {
+		if _, err := lab.Eventually(within, func() error { return begun(filepath.Join(source.Dir, f.path), f.before) }); err != nil {
+			t.Fatal(err)
+		}
+	}
 	begin := time.Now()
-	arrived := editBeside(t, source.Dir, target.Dir, 900*time.Millisecond)
+	editBeside(t, source.Dir, target.Dir)
+	t.Logf("%d other edits arrived within %.2f s while the slow writers wrote", edits, time.Since(begin).Seconds())
+	end()
 	if err := writers.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d other edits arrived while the slow writers wrote for %.2f s", arrived, time.Since(begin).Seconds())
 	for _, f := range slow {
 		took, err := lab.Eventually(within, func() error { return holds(filepath.Join(target.Dir, f.path), f.want) })
 		if err != nil {
@@ -80,30 +90,52 @@ func TestSlowWriters(t *testing.T) {
 // slowFile is a file whose writer takes its time.
 type slowFile struct {
 	path, before, want string
-	write              func(name string) error
+	// write stops in the middle until goOn is closed.
+	write func(name string, goOn <-chan struct{}) error
 }
 
 // shell writes as a script does.
-func shell(name string) error {
-	return exec.Command("/bin/sh", "-c", `(echo a; sleep 1; echo b) > "$1"`, "sh", name).Run()
+func shell(name string, goOn <-chan struct{}) error {
+	cmd := exec.Command("/bin/sh", "-c", `(echo a; read line; echo b) > "$1"`, "sh", name)
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	<-goOn
+	return errors.Join(in.Close(), cmd.Wait())
 }
 
-// pieces writes in pieces over 1.5 s, in place.
-func pieces(content string) func(string) error {
-	return func(name string) error {
+// pieces writes in pieces over 0.5 s, in place.
+func pieces(content string) func(string, <-chan struct{}) error {
+	return func(name string, goOn <-chan struct{}) error {
 		f, err := os.Create(name)
 		if err != nil {
 			return err
 		}
-		const n = 15
+		const n = 16
 		for i := range n {
+			if i == n/2 {
+				<-goOn
+			}
 			if _, err := f.WriteString(content[len(content)*i/n : len(content)*(i+1)/n]); err != nil {
 				return errors.Join(err, f.Close())
 			}
-			time.Sleep(1500 * time.Millisecond / n)
+			time.Sleep(500 * time.Millisecond / n)
 		}
 		return f.Close()
 	}
+}
+
+// begun reports an error while a file is not there, or as it was before.
+func begun(name, before string) error {
+	b, err := os.ReadFile(name)
+	if err == nil && (len(b) == 0 || string(b) == before) {
+		err = fmt.Errorf("nothing is written to %s yet", name)
+	}
+	return err
 }
 
 // watch looks at the target until ctx ends: the file is as it was before, or as a
@@ -128,22 +160,23 @@ func (f slowFile) watch(ctx context.Context, target string) error {
 	return nil
 }
 
-// editBeside replaces a file again and again for a while, each time waiting until the
-// target has it, and returns how often.
-func editBeside(t *testing.T, source, target string, lasting time.Duration) (arrived int) {
+// edits is how many edits are made beside slow writers.
+const edits = 10
+
+// editBeside replaces a file again and again, each time waiting until the target has it.
+func editBeside(t *testing.T, source, target string) {
 	t.Helper()
-	for begin := time.Now(); time.Since(begin) < lasting; arrived++ {
-		want := fmt.Sprintf("edit %d\n", arrived)
+	for i := range edits {
+		want := fmt.Sprintf("edit %d\n", i)
 		outside := source + ".new"
 		err := errors.Join(os.WriteFile(outside, []byte(want), 0o644), os.Rename(outside, filepath.Join(source, "other")))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := lab.Eventually(time.Second, func() error { return holds(filepath.Join(target, "other"), want) }); err != nil {
+		if _, err := lab.Eventually(within, func() error { return holds(filepath.Join(target, "other"), want) }); err != nil {
 			t.Fatalf("an edit beside slow writers: %v", err)
 		}
 	}
-	return arrived
 }
 
 func holds(name, want string) error {

@@ -19,8 +19,12 @@ import (
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
-// ttl of leases in these tests; the embedded etcd allows 1 s.
-const ttl = time.Second
+const (
+	// ttl is that of leases that are to run out; the embedded etcd allows 1 s.
+	ttl = time.Second
+	// long is that of leases that do not within a test: whatever changes hands was given up.
+	long = time.Minute
+)
 
 // member is one process's part in an election.
 type member struct {
@@ -30,7 +34,7 @@ type member struct {
 	stop   func() // ends it as TERM does
 }
 
-func join(t *testing.T, endpoint, name string) *member {
+func join(t *testing.T, endpoint, name string, ttl time.Duration) *member {
 	t.Helper()
 	c := store.NewClient(store.Config{Endpoints: []string{endpoint}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
 	m := &member{name: name, client: c, Election: election.New(election.Options{
@@ -97,7 +101,7 @@ func seats(t *testing.T, c *clientv3.Client) int64 {
 
 func TestNobodyStandsUntilTold(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
-	a := join(t, endpoint, "a")
+	a := join(t, endpoint, "a", long)
 	<-a.Changed()
 	if s := a.State(); s.Leads() || s.Leader != (codec.Candidate{}) || seats(t, raw(t, endpoint)) != 0 {
 		t.Fatalf("%+v", s)
@@ -106,7 +110,7 @@ func TestNobodyStandsUntilTold(t *testing.T) {
 
 func TestOneLeadsAndTheNextTakesOverAtOnce(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
-	a, b, c := join(t, endpoint, "a"), join(t, endpoint, "b"), join(t, endpoint, "c")
+	a, b, c := join(t, endpoint, "a", long), join(t, endpoint, "b", long), join(t, endpoint, "c", long)
 	a.Stand(true)
 	a.leads(t, 30*time.Second)
 	b.Stand(true)
@@ -115,16 +119,16 @@ func TestOneLeadsAndTheNextTakesOverAtOnce(t *testing.T) {
 	c.Stand(true)
 	c.follows(t, "a")
 	a.stop()
-	t.Logf("b leads %v after a has left", b.leads(t, ttl/2))
+	t.Logf("b leads %v after a has left", b.leads(t, long/2))
 	c.follows(t, "b")
 	// Who no longer wants to, leaves too; and comes back behind the others.
 	b.Stand(false)
-	c.leads(t, ttl/2)
+	c.leads(t, long/2)
 	b.follows(t, "c")
 	b.Stand(true)
 	b.follows(t, "c")
 	c.stop()
-	b.leads(t, ttl/2)
+	b.leads(t, long/2)
 	b.stop()
 	if n := seats(t, raw(t, endpoint)); n != 0 {
 		t.Errorf("%d seats are left", n)
@@ -133,7 +137,7 @@ func TestOneLeadsAndTheNextTakesOverAtOnce(t *testing.T) {
 
 func TestSeatThatIsTakenAwayIsTakenAnew(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
-	a := join(t, endpoint, "a")
+	a := join(t, endpoint, "a", long)
 	a.Stand(true)
 	a.leads(t, 30*time.Second)
 	seat := a.State().Seat
@@ -178,14 +182,14 @@ func TestSeatThatAKilledProcessLeftIsNotWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer left.Leave(t.Context()) //nolint:errcheck // Only tidying up.
-	a := join(t, endpoint, "a")
+	a := join(t, endpoint, "a", long)
 	a.Stand(true)
 	a.leads(t, 30*time.Second)
 }
 
 func TestTwoWithACopiedStateDoNotTakeTurns(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
-	a, b := join(t, endpoint, "a"), join(t, endpoint, "a")
+	a, b := join(t, endpoint, "a", long), join(t, endpoint, "a", long)
 	a.Stand(true)
 	a.leads(t, 30*time.Second)
 	b.Stand(true)
@@ -203,7 +207,7 @@ func TestKeyWithoutALeaseLeadsNobody(t *testing.T) {
 	if _, err := raw(t, endpoint).Put(t.Context(), electionKeys+"1", "by hand"); err != nil {
 		t.Fatal(err)
 	}
-	a := join(t, endpoint, "a")
+	a := join(t, endpoint, "a", long)
 	a.Stand(true)
 	a.leads(t, 30*time.Second)
 }
@@ -236,7 +240,7 @@ func TestElectionGoesOnAfterEtcd(t *testing.T) {
 			s := &server{t: t, dir: t.TempDir(), address: devetcdtest.Address()}
 			s.start()
 			defer func() { s.Close() }()
-			a, b := join(t, "http://"+s.address, "a"), join(t, "http://"+s.address, "b")
+			a, b := join(t, "http://"+s.address, "a", ttl), join(t, "http://"+s.address, "b", ttl)
 			defer b.stop()
 			defer a.stop()
 			a.Stand(true)
@@ -265,7 +269,7 @@ func TestManyLeaveAndComeBack(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	var members []*member
 	for i := range 5 {
-		m := join(t, endpoint, fmt.Sprint(i))
+		m := join(t, endpoint, fmt.Sprint(i), long)
 		m.Stand(true)
 		members = append(members, m)
 	}

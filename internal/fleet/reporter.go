@@ -31,6 +31,7 @@ const (
 
 // Options say who reports, and where.
 type Options struct {
+	Off    bool // nothing is said
 	Tenant string
 	Store  *store.Store
 	ID     string            // of the host
@@ -53,6 +54,7 @@ type Reporter struct {
 	changed  chan struct{} // capacity 1; never closed
 	turn     chan struct{} // capacity 1: who reports for all holds the token
 	pause    time.Duration
+	recheck  time.Duration
 
 	mu        sync.Mutex // guards what follows
 	targets   map[string]codec.HostTarget
@@ -72,7 +74,7 @@ type Reporter struct {
 func NewReporter(o Options) *Reporter {
 	return &Reporter{
 		options: o, instance: newInstance(), failing: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "reporting this host"),
-		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), pause: pause, targets: make(map[string]codec.HostTarget),
+		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), pause: pause, recheck: recheck, targets: make(map[string]codec.HostTarget),
 	}
 }
 
@@ -102,6 +104,9 @@ func (r *Reporter) wake() {
 // nil. Of all that attend one does the work. When the last ends, the host's sign of life does,
 // and what it said stays.
 func (r *Reporter) Attend(ctx context.Context, dir string) error {
+	if r.options.Off {
+		return nil
+	}
 	r.mu.Lock()
 	r.attending++
 	r.mu.Unlock()
@@ -173,16 +178,16 @@ func (r *Reporter) lose(ctx context.Context) {
 // step says what is to be said now, and returns when to look again.
 func (r *Reporter) step(ctx context.Context) (time.Duration, error) {
 	now := time.Now()
-	if r.life != nil && now.Sub(r.looked) >= recheck {
+	if r.life != nil && now.Sub(r.looked) >= r.recheck {
 		if err := r.look(ctx); err != nil {
 			return 0, err
 		}
-		r.looked = now.Add(rand.N(recheck / 4))
+		r.looked = now.Add(rand.N(r.recheck / 4))
 	}
 	host := r.host()
 	news := !reflect.DeepEqual(host, r.said)
 	if !news && r.life != nil {
-		return time.Until(r.looked.Add(recheck)), nil
+		return time.Until(r.looked.Add(r.recheck)), nil
 	}
 	if !r.gathers {
 		r.gathers = true
@@ -206,7 +211,7 @@ func (r *Reporter) step(ctx context.Context) (time.Duration, error) {
 		}
 		r.said = said
 	}
-	return time.Until(r.looked.Add(recheck)), nil
+	return time.Until(r.looked.Add(r.recheck)), nil
 }
 
 // host returns what is to be said.
@@ -256,7 +261,7 @@ func (r *Reporter) live(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.life, r.looked, r.said = life, time.Now().Add(rand.N(recheck/4)), codec.Host{}
+	r.life, r.looked, r.said = life, time.Now().Add(rand.N(r.recheck/4)), codec.Host{}
 	return nil
 }
 

@@ -20,6 +20,7 @@ import (
 const (
 	pauseName = "pause"
 	pinName   = "pin"
+	retryName = "retry"
 )
 
 // Hold is an operator's word that a target stays as it is.
@@ -44,7 +45,11 @@ func (h Hold) String() string {
 }
 
 // Holds are what an operator holds a target by; nil is nothing.
-type Holds struct{ Pause, Pin *Hold }
+type Holds struct {
+	Pause, Pin *Hold
+	// Retry says that what was refused is to be tried again.
+	Retry *Hold
+}
 
 // Pause makes the agent of the target at dir, now running or later, neither apply nor
 // repair anything until Resume. It needs no lock. The error wraps journal.ErrNone if
@@ -52,6 +57,13 @@ type Holds struct{ Pause, Pin *Hold }
 func Pause(dir string, h Hold) error {
 	h.Generation = 0
 	return hold(dir, pauseName, h)
+}
+
+// Retry makes the agent of the target at dir, now running or later, try again what a hook
+// has refused. It needs no lock. The error wraps journal.ErrNone if there is no journal.
+func Retry(dir string, h Hold) error {
+	h.Generation = 0
+	return hold(dir, retryName, h)
 }
 
 // Resume takes back Pause and a pin, and returns what there was. The error wraps
@@ -79,7 +91,10 @@ func ReadHolds(dir string) (h Holds, err error) {
 	if h.Pause, err = readHold(dir, pauseName); err != nil {
 		return h, err
 	}
-	h.Pin, err = readHold(dir, pinName)
+	if h.Pin, err = readHold(dir, pinName); err != nil {
+		return h, err
+	}
+	h.Retry, err = readHold(dir, retryName)
 	return h, err
 }
 
@@ -98,6 +113,9 @@ func heldBy(dir, path string, b []byte, err error) (*Hold, error) {
 		return nil, remedied(fmt.Errorf("read the control file: %w", err))
 	}
 	h, err := decodeHold(b)
+	if err != nil && filepath.Base(path) == retryName {
+		return &Hold{By: "somebody"}, nil // That it is there says all.
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the control file %q: %w; \"confsyncd resume %s\" removes it", path, err, dir)
 	}
@@ -182,6 +200,9 @@ func (t *Target) holds() (h Holds, err error) {
 	}
 	if h.Pause, err = t.readHold(side, pauseName); err == nil {
 		h.Pin, err = t.readHold(side, pinName)
+	}
+	if err == nil {
+		h.Retry, err = t.readHold(side, retryName)
 	}
 	return h, err
 }

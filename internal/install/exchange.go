@@ -29,6 +29,9 @@ func (w *work) switchTree(ctx context.Context, c Contents) error {
 		err = ctx.Err()
 	}
 	if err == nil {
+		err = w.tryOut(ctx, b)
+	}
+	if err == nil {
 		err = b.asSurveyed()
 	}
 	if err == nil {

@@ -29,6 +29,9 @@ func (w *work) run(ctx context.Context, c Contents) error {
 	if err == nil {
 		err = ctx.Err()
 	}
+	if err == nil {
+		err = w.tryOut(ctx, nil)
+	}
 	if err != nil {
 		w.unkeep()
 		t.sweep(nil, false) // A full disk needs the room.

@@ -26,6 +26,8 @@ type Options struct {
 	// ReplaceExisting replaces what differs where a path is new to the journal, and
 	// keeps it. Without it such an apply is refused.
 	ReplaceExisting bool
+	// Try says how what is applied is tried out; the zero Trying does not.
+	Try Trying
 	// Beat is called, if it is set, before each path is looked at, staged or switched:
 	// a large apply takes long.
 	Beat func()
@@ -103,11 +105,14 @@ type Target struct {
 	side     *os.File
 	sideRoot *os.Root // the same
 	stamps   stamps
-	next     *build         // under way
-	olds     []*oldTree     // oldest first
-	loose    bool           // the last switch is yet to be made durable
-	swept    bool           // the stage is empty, as this process left it
-	peeked   *journal.State // of a target that is open for reading alone
+	next     *build     // under way
+	olds     []*oldTree // oldest first
+	loose    bool       // the last switch is yet to be made durable
+	swept    bool       // the stage is empty, as this process left it
+	proof    Proof
+	// reverting says that the apply in hand takes a trial back.
+	reverting bool
+	peeked    *journal.State // of a target that is open for reading alone
 
 	now   func() time.Time
 	walks bool         // do not use openat2
@@ -190,6 +195,9 @@ func (t *Target) load() error {
 		return err
 	}
 	if err := t.convert(); err != nil {
+		return err
+	}
+	if err := errors.Join(t.loadProof(), t.dropCandidate()); err != nil {
 		return err
 	}
 	t.sweep(nil, true)

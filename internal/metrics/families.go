@@ -70,7 +70,7 @@ func sourceFamilies() []family {
 		{"confsyncd_source_generation", gauge, "Newest generation that the publisher knows.", of(func(f sourceFigures) float64 { return float64(f.Generation) })},
 		{"confsyncd_source_state", gauge, "1 for the state that the source is in, 0 for the others.", func(s snapshot, p *page) {
 			for _, f := range s.sources {
-				p.states(f.place, f.State, "live", "standby", "busy", "waiting", "holding")
+				p.states(f.place, f.State, "live", "beside", "standby", "busy", "waiting", "holding")
 			}
 		}},
 		{"confsyncd_source_held_paths", gauge, "Paths that are held back: their committed version, or absence, stays.", of(func(f sourceFigures) float64 { return float64(f.Held) })},
@@ -86,6 +86,13 @@ func sourceFamilies() []family {
 				p.changes(f.place, f.paths)
 			}
 		}},
+		{"confsyncd_sweeps_total", counter, "Sweeps that removed from etcd what is not retained.", of(func(f sourceFigures) float64 { return float64(f.sweeps) })},
+		{"confsyncd_swept_records_total", counter, "Records of generations that sweeps removed.", of(func(f sourceFigures) float64 { return float64(f.swept[0]) })},
+		{"confsyncd_swept_packs_total", counter, "Packs of contents that sweeps removed.", of(func(f sourceFigures) float64 { return float64(f.swept[1]) })},
+		{"confsyncd_swept_bytes_total", counter, "Bytes of both.", of(func(f sourceFigures) float64 { return float64(f.swept[2]) })},
+		{"confsyncd_etcd_quota_bytes", gauge, "Quota of etcd's database, as the last sweep found it; 0 if it is not known.", of(func(f sourceFigures) float64 { return float64(f.Space.Quota) })},
+		{"confsyncd_etcd_database_bytes", gauge, "Size of etcd's database, which the quota bounds.", of(func(f sourceFigures) float64 { return float64(f.Space.Used) })},
+		{"confsyncd_etcd_database_in_use_bytes", gauge, "The part of it that is in use: the rest comes back with a defragmentation.", of(func(f sourceFigures) float64 { return float64(f.Space.InUse) })},
 	}
 }
 
@@ -98,13 +105,20 @@ func targetFamilies() []family {
 		}
 	}
 	return []family{
-		{"confsyncd_target_generation", gauge, "Generation that the target is at; 0 before the first apply.", of(func(f targetFigures) float64 { return float64(f.Generation) })},
+		{"confsyncd_target_generation", gauge, "Generation whose files the target has; 0 before the first apply.", of(func(f targetFigures) float64 { return float64(f.Generation) })},
 		{"confsyncd_target_head_generation", gauge, "Newest generation that the agent knows.", of(func(f targetFigures) float64 { return float64(f.Head) })},
 		{"confsyncd_target_behind_generations", gauge, "Generations that the target lacks.", of(func(f targetFigures) float64 { return float64(f.Head - min(f.Generation, f.Head)) })},
 		{"confsyncd_target_lag_seconds", gauge, "Age of the oldest generation that the target lacks, as far as the agent knows; 0 if it lacks none.", of(targetFigures.lag)},
 		{"confsyncd_target_state", gauge, "1 for the state that the target is in, 0 for the others.", func(s snapshot, p *page) {
 			for _, f := range s.targets {
-				p.states(f.place, f.State, "in_sync", "drifted", "waiting", "failing", "holding", "paused", "pinned")
+				p.states(f.place, f.State, "in_sync", "drifted", "waiting", "failing", "holding", "paused", "pinned", "reloading", "quarantined")
+			}
+		}},
+		{"confsyncd_target_reloaded_generation", gauge, "Newest generation that passed reload and health, or needed neither.", of(func(f targetFigures) float64 { return float64(f.Reloaded) })},
+		{"confsyncd_target_quarantined_generation", gauge, "Generation that a hook refused, and that is not tried again; 0 if there is none.", of(func(f targetFigures) float64 { return float64(f.Quarantined) })},
+		{"confsyncd_hook_runs_total", counter, "Runs of hooks, by how they ended.", func(s snapshot, p *page) {
+			for _, f := range s.targets {
+				p.hooks(f)
 			}
 		}},
 		{"confsyncd_target_drifted_paths", gauge, "Paths that are not as they were published.", of(func(f targetFigures) float64 { return float64(f.Drift) })},
@@ -148,6 +162,23 @@ func (p *page) states(at place, now string, all ...string) {
 func (p *page) changes(at place, counts [3]uint64) {
 	for i, change := range []string{"created", "changed", "deleted"} {
 		p.add(float64(counts[i]), at.labels(label{"change", change})...)
+	}
+}
+
+// hooks adds a sample for each way in which a hook has ended.
+func (p *page) hooks(f targetFigures) {
+	for _, hook := range []string{"check", "reload", "health"} {
+		for _, ok := range []bool{true, false} {
+			n, ran := f.hooks[outcome{hook, ok}]
+			if !ran {
+				continue
+			}
+			word := "failed"
+			if ok {
+				word = "ok"
+			}
+			p.add(float64(n), f.labels(label{"hook", hook}, label{"outcome", word})...)
+		}
 	}
 }
 

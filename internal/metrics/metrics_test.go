@@ -26,6 +26,10 @@ func sample() *Metrics {
 	t.Applied(2*time.Hour, time.Now().Add(time.Hour), 100, Paths{})
 	t.Applied(time.Millisecond, time.Time{}, 0, Paths{})
 	t.Repaired(6)
+	t.Hooked("check", true)
+	t.Hooked("health", false)
+	t.Hooked("health", false)
+	s.Swept(3, 2, 1000)
 	return m
 }
 
@@ -65,6 +69,10 @@ func TestTextSays(t *testing.T) {
 		// An edit that was made in the future, and none of which nothing is known.
 		"confsyncd_edit_to_visible_seconds_bucket" + target + `,le="0.001"} 1`,
 		"confsyncd_edit_to_visible_seconds_count" + target + "} 2",
+		"confsyncd_swept_records_total" + source + "} 3",
+		"confsyncd_swept_bytes_total" + source + "} 1000",
+		"confsyncd_hook_runs_total" + target + `,hook="check",outcome="ok"} 1`,
+		"confsyncd_hook_runs_total" + target + `,hook="health",outcome="failed"} 2`,
 		"confsyncd_repaired_paths_total" + target + "} 6",
 	} {
 		if !strings.Contains(text, want+"\n") {

@@ -3,6 +3,7 @@ package metrics
 import (
 	"fmt"
 	"net/http"
+	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -64,12 +65,16 @@ func profiles(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusOK, plain, []byte(strings.Join(names, "\n")+"\n"))
 }
 
-// profileNamed gives one of Go's profiles: for "go tool pprof", or with debug=1 for people.
+// profileNamed gives one of Go's profiles: for "go tool pprof", or with debug=1 for people;
+// that of the heap with gc=1 after a collection.
 func profileNamed(w http.ResponseWriter, r *http.Request) {
 	p := pprof.Lookup(r.PathValue("name"))
 	if p == nil {
 		http.Error(w, "there is no such profile; see /debug/pprof/", http.StatusNotFound)
 		return
+	}
+	if p.Name() == "heap" && r.FormValue("gc") != "" {
+		runtime.GC() // What it tells is as of the last one.
 	}
 	debug, _ := strconv.Atoi(r.FormValue("debug")) // else it is for the tool
 	kind := "application/octet-stream"

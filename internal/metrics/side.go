@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -24,7 +25,15 @@ type SourceStatus struct {
 	Generation uint64 // the newest that is known
 	Held       int    // paths that are held back
 	Failures   uint64 // attempts to publish that failed, and are made again
+	Space      Space  // of etcd, as the last sweep found it
 	Watch      Watch
+}
+
+// Space is how much of its quota etcd has used, in bytes.
+type Space struct {
+	Quota int64 // 0 if it is not known
+	Used  int64 // of the quota, by the file
+	InUse int64 // of the file
 }
 
 // Source is one directory that is published.
@@ -40,6 +49,8 @@ type sourceFigures struct {
 	commits durations
 	bytes   int64
 	paths   [3]uint64 // created, changed, deleted
+	sweeps  uint64
+	swept   [3]int64 // records, packs, bytes
 }
 
 // Status notes what the source is at.
@@ -59,6 +70,16 @@ func (s *Source) Committed(took time.Duration, bytes int64, paths Paths) {
 	count(&s.all.paths, paths)
 }
 
+// Swept counts a sweep, and what it removed from etcd.
+func (s *Source) Swept(records, packs int, bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all.sweeps++
+	for i, n := range []int64{int64(records), int64(packs), bytes} {
+		s.all.swept[i] += n
+	}
+}
+
 func (s *Source) figures(at place) sourceFigures {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -73,10 +94,13 @@ type TargetStatus struct {
 	Generation, Head uint64 // of the target, and the newest that is known
 	// Behind is since when there has been a newer generation than the target's; zero if
 	// there is none.
-	Behind   time.Time
-	Drift    int    // paths that are not as they were published
-	Failures uint64 // attempts to apply that failed, and are made again
-	Watch    Watch
+	Behind time.Time
+	// Reloaded is the newest generation that passed reload and health, or needed none, and
+	// Quarantined the one that a hook refused; 0 is none.
+	Reloaded, Quarantined uint64
+	Drift                 int    // paths that are not as they were published
+	Failures              uint64 // attempts to apply that failed, and are made again
+	Watch                 Watch
 }
 
 // Target is one directory that is kept equal to a tenant's tree.
@@ -93,6 +117,13 @@ type targetFigures struct {
 	bytes            int64
 	paths            [3]uint64 // created, changed, deleted
 	repaired         uint64
+	hooks            map[outcome]uint64 // runs
+}
+
+// outcome is how a hook ended.
+type outcome struct {
+	hook string
+	ok   bool
 }
 
 // Status notes what the target is at.
@@ -124,10 +155,21 @@ func (t *Target) Repaired(paths int) {
 	t.all.repaired += uint64(paths)
 }
 
+// Hooked counts a run of a hook: "check", "reload" or "health".
+func (t *Target) Hooked(hook string, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.all.hooks == nil {
+		t.all.hooks = make(map[outcome]uint64)
+	}
+	t.all.hooks[outcome{hook, ok}]++
+}
+
 func (t *Target) figures(at place) targetFigures {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	all := t.all
+	all.hooks = maps.Clone(all.hooks)
 	all.place = at
 	return all
 }

@@ -59,7 +59,7 @@ func TestFileThatChangesAllTheTimeHoldsNoOtherUp(t *testing.T) {
 			want["quiet"], want["more"], want["more/quiet"] = "two", "", "three"
 			// On a slow machine the scan may have kept a version of the other file.
 			for _, got := p.head(); got["quiet"] != "two" || got["more/quiet"] != "three"; _, got = p.head() {
-				if time.Since(begin) > 20*time.Second {
+				if time.Since(begin) > time.Minute {
 					t.Fatalf("head holds %v", got)
 				}
 				time.Sleep(5 * time.Millisecond)
@@ -131,7 +131,7 @@ func TestNothingGoesAwayWhileWhatMayReplaceItIsLeftOut(t *testing.T) {
 		if got["quiet"] == "two" {
 			break
 		}
-		if time.Since(begin) > 20*time.Second {
+		if time.Since(begin) > time.Minute {
 			t.Fatalf("head holds %v", got)
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -51,7 +51,7 @@ func TestPublishersThatFightMakeOneHistory(t *testing.T) {
 	seed := rand.Uint64N(1 << 32)
 	t.Logf("seed %d", seed)
 	endpoint := devetcdtest.Start(t)
-	ctx, enough := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, enough := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer enough()
 	said := ledger{enough: enough}
 	var sides []*place

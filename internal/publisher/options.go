@@ -87,9 +87,11 @@ type Status struct {
 	// State is one word, and Reason says what is waited for, as in package report; both
 	// are empty before the first look came to an end.
 	State, Reason string
-	Generation    uint64 // the newest one that is known; 0 if none is
-	Held          int    // paths that are held back
-	Failures      uint64 // attempts to publish that failed and are made again
+	Generation    uint64      // the newest one that is known; 0 if none is
+	Instance      string      // by which heads tell this directory from others of the publisher's name
+	Held          int         // paths that are held back
+	Failures      uint64      // attempts to publish that failed and are made again
+	Space         store.Space // of etcd, as the last sweep found it; zero if none did
 	// Watch is how the directory is watched, and Begun how often the head was read and
 	// watched from there.
 	Watch watcher.Health

@@ -37,11 +37,12 @@ func newPlaceAt(t *testing.T, endpoint string) *place {
 	s := c.Tenant("prod")
 	return &place{T: t, store: s, options: publisher.Options{
 		Prefix: "/confsyncd", Tenant: "prod", Dir: t.TempDir(), Name: "config-1", Settle: 5 * time.Millisecond, MaxDelay: time.Second,
-		Rescan: time.Minute, BusyFiles: []string{".confsyncd-hold"}, MaxFileSize: 1 << 20, MaxDelete: 0.5,
+		Rescan: time.Minute, BusyFiles: []string{".confsyncd-hold"}, Ignore: []string{"*.new"}, MaxFileSize: 1 << 20, MaxDelete: 0.5,
 		StateDir: t.TempDir(), Store: s, Log: hclog.NewNullLogger(),
 	}}
 }
 
+// write puts a file in its place at once. What it is called before is ignored.
 func (p *place) write(path, content string) {
 	p.Helper()
 	path = filepath.Join(p.options.Dir, path)

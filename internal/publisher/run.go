@@ -117,6 +117,7 @@ type daemon struct {
 	asked    bool             // all files are to be read again once it is known what they hold
 	littered bool             // a large commit has left much behind in memory
 	failures uint64           // of steps
+	space    store.Space      // of etcd, as the last sweep found it
 	troubles *logging.Episode // errors of steps
 	keeping  *logging.Episode // errors of keyframes
 	copying  *logging.Episode // errors of bases
@@ -164,6 +165,7 @@ func (d *daemon) loop(ctx context.Context) error {
 			continue
 		case answer := <-d.sweeps.marker.done:
 			d.swept(ctx, answer)
+			d.tell()
 			continue
 		case <-d.sweeps.batch.C:
 			d.sweepBatch(ctx)
@@ -199,8 +201,8 @@ func (d *daemon) tell() {
 		return
 	}
 	now := Status{
-		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures,
-		Watch: d.watcher.Health(), Begun: d.feed.Begun(),
+		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures, Space: d.space,
+		Instance: d.memory.instance(), Watch: d.watcher.Health(), Begun: d.feed.Begun(),
 	}
 	if d.view.Head != nil {
 		now.Generation = d.view.Head.Position.Generation
@@ -286,11 +288,20 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
+	d.diary.live(len(out.held), d.diary.beside(d.memory.have().Position.Generation, d.differences()), d.watcher.Degraded(), d.near)
 	if d.sweeps.garbage == nil { // else what a keyframe reuses may go
 		d.keeper.ask(d.commits(), d.view)
 	}
 	return heldWait(out.held)
+}
+
+// differences returns what leads from the head to the directory, while that is more than
+// edits.
+func (d *daemon) differences() []diff.Change {
+	if !d.memory.apart() {
+		return nil
+	}
+	return diff.Compare(d.memory.have().Tree, d.scanned)
 }
 
 // sooner returns the shorter of two waits.

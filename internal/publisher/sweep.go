@@ -111,6 +111,7 @@ func (d *daemon) leads() bool {
 func (d *daemon) swept(ctx context.Context, answer marked) {
 	s := d.sweeps
 	s.asked, s.tries, s.went = false, 0, store.Count{}
+	d.space = answer.space
 	d.warnOfSpace(answer.space)
 	if answer.err != nil {
 		d.notSwept(ctx, answer.err)

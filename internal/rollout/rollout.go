@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -56,7 +57,7 @@ type Options struct {
 	// By names the publisher in the state.
 	By string
 	// Hosts returns what is known of the tenant's hosts.
-	Hosts func(context.Context) ([]Host, error)
+	Hosts func(context.Context) ([]fleet.Host, error)
 	// Leads reports whether the publisher is the one that publishes: else nothing is done.
 	Leads func() bool
 	// Rollback commits the tree of a generation as a new one on top of the parent, takes all
@@ -104,7 +105,7 @@ func (r *Rollout) loop(ctx context.Context, feed *store.Feed) {
 			feed.Take()
 		case <-again.C:
 		}
-		wait := idle
+		wait := r.every
 		if r.options.Leads() {
 			wait = r.step(ctx)
 		}
@@ -150,7 +151,7 @@ func (r *Rollout) once(ctx context.Context) (over bool, err error) {
 	if state.Known {
 		before = &state.Rollout
 	}
-	var hosts []Host
+	var hosts []fleet.Host
 	if before == nil || before.State == codec.RolloutRunning || view.Head.Position.Generation > before.Generation {
 		if hosts, err = o.Hosts(ctx); err != nil {
 			return false, fmt.Errorf("hosts: %w", err)

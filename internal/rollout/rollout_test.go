@@ -18,21 +18,22 @@ import (
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/rollout"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fleet is a tenant in an etcd of its own, and hosts that follow it.
-type fleet struct {
+// place is a tenant in an etcd of its own, and hosts that follow it.
+type place struct {
 	*testing.T
 	store   *store.Store
 	options rollout.Options
 	at      time.Time
 
 	mu    sync.Mutex // guards what follows
-	hosts map[string]*rollout.Host
+	hosts map[string]*fleet.Host
 	bad   map[string]uint64 // hosts that refuse a generation
 	down  map[string]bool
 }
@@ -42,19 +43,19 @@ const (
 	timeout = 30 * time.Minute
 )
 
-func newFleet(t *testing.T, stages ...codec.RolloutStage) *fleet {
+func newPlace(t *testing.T, stages ...codec.RolloutStage) *place {
 	c := store.NewClient(store.Config{Endpoints: []string{devetcdtest.Start(t)}, Prefix: "/confsyncd", Log: hclog.NewNullLogger()})
 	t.Cleanup(func() { c.Close() })
-	f := &fleet{
+	f := &place{
 		T: t, store: c.Tenant("prod"), at: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC),
-		hosts: map[string]*rollout.Host{}, bad: map[string]uint64{}, down: map[string]bool{},
+		hosts: map[string]*fleet.Host{}, bad: map[string]uint64{}, down: map[string]bool{},
 	}
 	for i := range 12 {
 		role := []string{"web", "db", "cache"}[i%3]
 		id := fmt.Sprintf("%s-%d", role, i)
-		f.hosts[id] = &rollout.Host{ID: id, Labels: map[string]string{"role": role}, Targets: []codec.HostTarget{{Dir: "/etc/app", Channel: "main", State: "in_sync"}}}
+		f.hosts[id] = host(id, map[string]string{"role": role}, "main")
 	}
-	f.hosts["canary-1"] = &rollout.Host{ID: "canary-1", Targets: []codec.HostTarget{{Dir: "/etc/app", Channel: "canary", State: "in_sync"}}}
+	f.hosts["canary-1"] = host("canary-1", nil, "canary")
 	f.options = rollout.Options{
 		Tenant: "prod", Store: f.store, By: "config-1", Hosts: f.list, Leads: func() bool { return true }, Log: hclog.NewNullLogger(),
 		Plan: rollout.Plan{Channel: "main", Stages: stages, Policy: codec.RolloutPolicy{Bake: bake, StageTimeout: timeout}},
@@ -62,22 +63,26 @@ func newFleet(t *testing.T, stages ...codec.RolloutStage) *fleet {
 	return f
 }
 
+func host(id string, labels map[string]string, channel string) *fleet.Host {
+	return &fleet.Host{ID: id, Report: codec.Host{Labels: labels, Targets: []codec.HostTarget{{Dir: "/etc/app", Channel: channel, State: "in_sync"}}}}
+}
+
 // list returns the hosts, after each has applied what it follows.
-func (f *fleet) list(ctx context.Context) ([]rollout.Host, error) {
+func (f *place) list(ctx context.Context) ([]fleet.Host, error) {
 	view, err := f.store.View(ctx)
 	if err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var list []rollout.Host
+	var list []fleet.Host
 	for _, h := range f.hosts {
-		target := &h.Targets[0]
-		to, ok := view.Head.Follow(target.Channel, h.ID, h.Labels)
-		h.Trouble = ""
+		target := &h.Report.Targets[0]
+		to, ok := view.Head.Follow(target.Channel, h.ID, h.Report.Labels)
+		h.Life = fleet.Up
 		switch {
 		case f.down[h.ID]:
-			h.Trouble = "down"
+			h.Life = fleet.Down
 		case !ok || to.Generation < target.Applied:
 		case f.bad[h.ID] == to.Generation:
 			target.Quarantined = to.Generation
@@ -85,19 +90,19 @@ func (f *fleet) list(ctx context.Context) ([]rollout.Host, error) {
 			target.Applied, target.Reloaded = to.Generation, to.Generation
 		}
 		c := *h
-		c.Targets = slices.Clone(h.Targets)
+		c.Report.Targets = slices.Clone(h.Report.Targets)
 		list = append(list, c)
 	}
 	return list, nil
 }
 
 // have tells which hosts have applied a generation.
-func (f *fleet) have(generation uint64) string {
+func (f *place) have(generation uint64) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var ids []string
 	for _, h := range f.hosts {
-		if h.Targets[0].Applied == generation {
+		if h.Report.Targets[0].Applied == generation {
 			ids = append(ids, h.ID)
 		}
 	}
@@ -106,9 +111,9 @@ func (f *fleet) have(generation uint64) string {
 }
 
 // publish commits a generation without moving the rollout's channels.
-func (f *fleet) publish() uint64 { return f.commit() }
+func (f *place) publish() uint64 { return f.commit() }
 
-func (f *fleet) commit(channels ...string) uint64 {
+func (f *place) commit(channels ...string) uint64 {
 	f.Helper()
 	view, err := f.store.View(f.Context())
 	if err != nil {
@@ -128,7 +133,7 @@ func (f *fleet) commit(channels ...string) uint64 {
 }
 
 // steps makes steps at the fleet's time until nothing changes, as whoever leads then.
-func (f *fleet) steps() codec.Rollout {
+func (f *place) steps() codec.Rollout {
 	f.Helper()
 	for range 5 {
 		// A process of its own each time: all that is known is in etcd.
@@ -139,7 +144,7 @@ func (f *fleet) steps() codec.Rollout {
 	return f.state()
 }
 
-func (f *fleet) state() codec.Rollout {
+func (f *place) state() codec.Rollout {
 	f.Helper()
 	_, r, err := f.store.Rollout(f.Context())
 	if err != nil || r.Err != nil {
@@ -149,20 +154,20 @@ func (f *fleet) state() codec.Rollout {
 }
 
 // later lets time pass, and makes steps.
-func (f *fleet) later(d time.Duration) codec.Rollout {
+func (f *place) later(d time.Duration) codec.Rollout {
 	f.Helper()
 	f.at = f.at.Add(d)
 	return f.steps()
 }
 
-func (f *fleet) want(r codec.Rollout, state string, stage int, reason string) {
+func (f *place) want(r codec.Rollout, state string, stage int, reason string) {
 	f.Helper()
 	if r.State != state || r.Stage != stage || !strings.Contains(r.Reason, reason) {
 		f.Fatalf("the rollout is %s in stage %d (%s), want %s in stage %d (%s)", r.State, r.Stage, r.Reason, state, stage, reason)
 	}
 }
 
-func (f *fleet) channel(name string) uint64 {
+func (f *place) channel(name string) uint64 {
 	f.Helper()
 	view, err := f.store.View(f.Context())
 	if err != nil {
@@ -173,7 +178,7 @@ func (f *fleet) channel(name string) uint64 {
 }
 
 func TestStagesComeOneAfterTheOther(t *testing.T) {
-	f := newFleet(t, codec.RolloutStage{Channel: "canary"}, codec.RolloutStage{Label: "role=web", Percent: 1}, codec.RolloutStage{Label: "role=web", Percent: 100})
+	f := newPlace(t, codec.RolloutStage{Channel: "canary"}, codec.RolloutStage{Label: "role=web", Percent: 1}, codec.RolloutStage{Label: "role=web", Percent: 100})
 	f.publish()
 	if f.steps(); f.channel("main") != 1 {
 		t.Fatal("the first commit is not for all")
@@ -208,7 +213,7 @@ func TestStagesComeOneAfterTheOther(t *testing.T) {
 	f.want(f.later(time.Hour), codec.RolloutDone, 3, "")
 }
 
-func (f *fleet) head() diff.Position {
+func (f *place) head() diff.Position {
 	f.Helper()
 	view, err := f.store.View(f.Context())
 	if err != nil {
@@ -218,8 +223,8 @@ func (f *fleet) head() diff.Position {
 }
 
 // started is a fleet in the first stage of a rollout of generation 2, to all of role=web.
-func started(t *testing.T, prepare func(*fleet)) *fleet {
-	f := newFleet(t, codec.RolloutStage{Label: "role=web", Percent: 100})
+func started(t *testing.T, prepare func(*place)) *place {
+	f := newPlace(t, codec.RolloutStage{Label: "role=web", Percent: 100})
 	f.publish()
 	f.steps()
 	if prepare != nil {
@@ -230,8 +235,8 @@ func started(t *testing.T, prepare func(*fleet)) *fleet {
 }
 
 func TestFailureHalts(t *testing.T) {
-	f := started(t, func(f *fleet) { f.bad["web-3"] = 2 })
-	f.want(f.steps(), codec.RolloutHalted, 0, "failed on web-3 (it refused the generation)")
+	f := started(t, func(f *place) { f.bad["web-3"] = 2 })
+	f.want(f.steps(), codec.RolloutHalted, 0, "failed on web-3 (it refused generation 2)")
 	f.want(f.later(24*time.Hour), codec.RolloutHalted, 0, "failed on web-3")
 	if got := f.have(2); got != "web-0 web-6 web-9" {
 		t.Errorf("%q have it", got)
@@ -247,7 +252,7 @@ func TestFailureHalts(t *testing.T) {
 }
 
 func TestSoManyFailuresAreBorne(t *testing.T) {
-	f := started(t, func(f *fleet) {
+	f := started(t, func(f *place) {
 		f.options.Plan.Policy.MaxFailures = 1
 		f.bad["web-3"] = 2
 	})
@@ -257,20 +262,20 @@ func TestSoManyFailuresAreBorne(t *testing.T) {
 
 	f.bad["web-0"], f.bad["web-9"] = 3, 3
 	f.publish()
-	f.want(f.steps(), codec.RolloutHalted, 0, "failed on web-0 (it refused the generation), web-9 (it refused the generation)")
+	f.want(f.steps(), codec.RolloutHalted, 0, "failed on web-0 (it refused generation 3), web-9 (it refused generation 3)")
 }
 
 func TestFailureWhileItBakesHalts(t *testing.T) {
 	f := started(t, nil)
 	f.want(f.steps(), codec.RolloutRunning, 0, "all 4 hosts are well")
 	f.mu.Lock()
-	f.hosts["web-0"].Targets[0].Hook = &codec.HookOutcome{Name: "health", Generation: 2}
+	f.hosts["web-0"].Report.Targets[0].Hook = &codec.HookOutcome{Name: "health", Generation: 2}
 	f.mu.Unlock()
 	f.want(f.later(bake-time.Second), codec.RolloutHalted, 0, "failed on web-0 (its health failed)")
 }
 
 func TestHostThatIsDownCountsUntilItIsBack(t *testing.T) {
-	f := started(t, func(f *fleet) { f.down["web-0"] = true })
+	f := started(t, func(f *place) { f.down["web-0"] = true })
 	f.want(f.steps(), codec.RolloutRunning, 0, "waits for web-0 (down)")
 	delete(f.down, "web-0")
 	f.want(f.later(time.Minute), codec.RolloutRunning, 0, "all 4 hosts are well")
@@ -289,7 +294,7 @@ func TestHostThatIsDownCountsUntilItIsBack(t *testing.T) {
 
 // A word that no host has would let everything through.
 func TestStageWithoutHostsHalts(t *testing.T) {
-	f := newFleet(t, codec.RolloutStage{Label: "role=wbe", Percent: 10})
+	f := newPlace(t, codec.RolloutStage{Label: "role=wbe", Percent: 10})
 	f.publish()
 	f.steps()
 	f.publish()
@@ -301,7 +306,7 @@ func TestStageWithoutHostsHalts(t *testing.T) {
 }
 
 func TestOperatorPausesResumesAndAborts(t *testing.T) {
-	f := newFleet(t, codec.RolloutStage{Label: "role=web", Percent: 100})
+	f := newPlace(t, codec.RolloutStage{Label: "role=web", Percent: 100})
 	if _, err := rollout.Pause(t.Context(), f.store, "me"); !errors.Is(err, rollout.ErrNone) {
 		t.Errorf("without a rollout: %v", err)
 	}
@@ -346,7 +351,7 @@ func TestOperatorPausesResumesAndAborts(t *testing.T) {
 }
 
 func TestHaltBringsTheOldContentBack(t *testing.T) {
-	f := newFleet(t, codec.RolloutStage{Channel: "canary"}, codec.RolloutStage{Label: "role=web", Percent: 100})
+	f := newPlace(t, codec.RolloutStage{Channel: "canary"}, codec.RolloutStage{Label: "role=web", Percent: 100})
 	f.publish()
 	f.steps()
 	if _, err := f.store.MoveChannel(t.Context(), "canary", f.head()); err != nil {
@@ -371,8 +376,8 @@ func TestHaltBringsTheOldContentBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f.want(f.state(), codec.RolloutRolledBack, 1, "failed on web-3 (it refused the generation); channel main has come to generation 3")
-	if len(asked) != 2 || asked[1] != "1 on 2: back to generation 1: the rollout of 2 was halted: failed on web-3 (it refused the generation)" {
+	f.want(f.state(), codec.RolloutRolledBack, 1, "failed on web-3 (it refused generation 2); channel main has come to generation 3")
+	if len(asked) != 2 || asked[1] != "1 on 2: back to generation 1: the rollout of 2 was halted: failed on web-3 (it refused generation 2)" {
 		t.Errorf("asked for %q", asked)
 	}
 	if _, err := f.list(t.Context()); err != nil {
@@ -388,7 +393,7 @@ func TestHaltBringsTheOldContentBack(t *testing.T) {
 
 // Processes that come and go, two at a time, make the same of it as one.
 func TestRolloutGoesOnWhereItWas(t *testing.T) {
-	f := newFleet(t, codec.RolloutStage{Label: "role=web", Percent: 10}, codec.RolloutStage{Label: "role=web", Percent: 50}, codec.RolloutStage{Percent: 60})
+	f := newPlace(t, codec.RolloutStage{Label: "role=web", Percent: 10}, codec.RolloutStage{Label: "role=web", Percent: 50}, codec.RolloutStage{Percent: 60})
 	f.publish()
 	f.steps()
 	f.options.Plan.Policy.Bake = 0

@@ -9,6 +9,7 @@ import (
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
@@ -17,7 +18,7 @@ const shown = 5
 
 // next returns what becomes of the rollout, and of the head, now. The state is nil if there
 // never was one. It returns the state as it is if nothing is to be done.
-func (o Options) next(now time.Time, head codec.Head, state *codec.Rollout, hosts []Host) (codec.Head, *codec.Rollout, error) {
+func (o Options) next(now time.Time, head codec.Head, state *codec.Rollout, hosts []fleet.Host) (codec.Head, *codec.Rollout, error) {
 	at, ok := head.On(o.Plan.Channel)
 	if !ok {
 		at = diff.Position{}
@@ -49,7 +50,7 @@ func (o Options) next(now time.Time, head codec.Head, state *codec.Rollout, host
 
 // begin starts a rollout of the head, in place of any other. Those hosts that are ahead
 // already get it with the first stage that has them.
-func (o Options) begin(now time.Time, head codec.Head, at diff.Position, hosts []Host) (codec.Head, *codec.Rollout, error) {
+func (o Options) begin(now time.Time, head codec.Head, at diff.Position, hosts []fleet.Host) (codec.Head, *codec.Rollout, error) {
 	if at.IsZero() {
 		moved, err := store.Moved(head, o.Plan.Channel, head.Position) // There is nobody to protect yet.
 		return moved, nil, err
@@ -64,7 +65,7 @@ func (o Options) begin(now time.Time, head codec.Head, at diff.Position, hosts [
 
 // enter makes the hosts of the rollout's stage follow its generation, which is the head's:
 // anything newer would have taken its place.
-func enter(head codec.Head, r codec.Rollout, hosts []Host) (codec.Head, *codec.Rollout, error) {
+func enter(head codec.Head, r codec.Rollout, hosts []fleet.Host) (codec.Head, *codec.Rollout, error) {
 	stage, to := r.Stages[r.Stage], head.Position
 	var err error
 	switch {
@@ -95,7 +96,7 @@ func widened(list []codec.Selector, s codec.Selector) []codec.Selector {
 }
 
 // watch looks whether the hosts that have, or are to have, the generation are done and well.
-func (o Options) watch(now time.Time, head codec.Head, r codec.Rollout, hosts []Host) (codec.Head, *codec.Rollout, error) {
+func (o Options) watch(now time.Time, head codec.Head, r codec.Rollout, hosts []fleet.Host) (codec.Head, *codec.Rollout, error) {
 	found := look(head, r, hosts)
 	switch {
 	case len(found.failed) > r.Policy.MaxFailures:
@@ -132,11 +133,11 @@ type found struct {
 }
 
 // look judges the hosts of the stages so far.
-func look(head codec.Head, r codec.Rollout, hosts []Host) found {
+func look(head codec.Head, r codec.Rollout, hosts []fleet.Host) found {
 	var f found
 	ofStage := 0 // hosts of the one under way
 	for _, h := range hosts {
-		judged, worst, why := false, done, ""
+		judged, worst, why := false, fleet.Done, ""
 		for i, stage := range r.Stages[:r.Stage+1] {
 			if !has(head, r, stage, h) {
 				continue
@@ -144,16 +145,16 @@ func look(head codec.Head, r codec.Rollout, hosts []Host) found {
 			if i == r.Stage {
 				ofStage++
 			}
-			v, reason := h.judge(cmp.Or(stage.Channel, r.Channel), r.Generation)
-			if judged = true; v == failed || v == pending && worst == done {
+			v, reason := h.Judge(fleet.At(cmp.Or(stage.Channel, r.Channel), r.Generation))
+			if judged = true; v == fleet.Failed || v == fleet.Pending && worst == fleet.Done {
 				worst, why = v, reason
 			}
 		}
 		switch {
 		case !judged:
-		case worst == failed:
+		case worst == fleet.Failed:
 			f.failed = append(f.failed, h.ID+" ("+why+")")
-		case worst == pending:
+		case worst == fleet.Pending:
 			f.pending = append(f.pending, h.ID+" ("+why+")")
 		default:
 			f.done++
@@ -168,15 +169,15 @@ func look(head codec.Head, r codec.Rollout, hosts []Host) found {
 }
 
 // has reports whether a stage has a host.
-func has(head codec.Head, r codec.Rollout, stage codec.RolloutStage, h Host) bool {
+func has(head codec.Head, r codec.Rollout, stage codec.RolloutStage, h fleet.Host) bool {
 	switch {
 	case stage.Channel != "":
-		return h.follows(stage.Channel)
+		return h.Follows(stage.Channel)
 	case stage.Percent == 0:
-		return h.follows(r.Channel)
+		return h.Follows(r.Channel)
 	}
-	return h.follows(r.Channel) && head.Ahead != nil && codec.Selector{Label: stage.Label}.Has(h.Labels) &&
-		head.Ahead.Selects(head.Position.Tenant, h.ID, h.Labels)
+	return h.Follows(r.Channel) && head.Ahead != nil && codec.Selector{Label: stage.Label}.Has(h.Report.Labels) &&
+		head.Ahead.Selects(head.Position.Tenant, h.ID, h.Report.Labels)
 }
 
 // Describe names a stage.

@@ -199,16 +199,30 @@ func (k hostKeys) take(events []*clientv3.Event) {
 	}
 }
 
-// Report writes what a host says of itself.
+// Report writes what a host says of itself. It returns ErrNoHead where there is no head:
+// then nothing is written, so that nothing comes back to a tenant that was deleted.
 func (s *Store) Report(ctx context.Context, id string, h codec.Host) error {
 	value, err := codec.EncodeHost(h)
 	if err != nil {
 		return err
 	}
-	return s.call(ctx, "report host "+id, true, func(ctx context.Context, etcd *clientv3.Client) error {
-		_, err := etcd.Put(ctx, s.keys.host(id), string(value))
+	return s.putBesideHead(ctx, "report host "+id, clientv3.OpPut(s.keys.host(id), string(value)))
+}
+
+// putBesideHead puts a key if there is a head, and else returns ErrNoHead.
+func (s *Store) putBesideHead(ctx context.Context, op string, put clientv3.Op) error {
+	there := false
+	err := s.call(ctx, op, true, func(ctx context.Context, etcd *clientv3.Client) error {
+		resp, err := etcd.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(s.keys.head()), ">", 0)).Then(put).Commit()
+		if err == nil {
+			there = resp.Succeeded
+		}
 		return err
 	})
+	if err == nil && !there {
+		err = fmt.Errorf("%s: %w", op, ErrNoHead)
+	}
+	return err
 }
 
 // ForgetHost takes away what a host has said of itself. It returns ErrAlive while a process

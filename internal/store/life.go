@@ -77,12 +77,9 @@ func (l *Life) renew(ctx context.Context) error {
 	return nil
 }
 
-// Show puts the key, whoever took it away.
+// Show puts the key, whoever took it away. It returns ErrNoHead as Report does.
 func (l *Life) Show(ctx context.Context) error {
-	return l.store.call(ctx, "give a sign of life", true, func(ctx context.Context, etcd *clientv3.Client) error {
-		_, err := etcd.Put(ctx, l.key, l.value, clientv3.WithLease(l.lease))
-		return err
-	})
+	return l.store.putBesideHead(ctx, "give a sign of life", clientv3.OpPut(l.key, l.value, clientv3.WithLease(l.lease)))
 }
 
 // Lost is closed when the lease has ended, or may have.

@@ -35,6 +35,9 @@ import (
 //	                       prints "all" or "dirty: DIR...", the root as "."
 //	quiet                  prints "quiet" if no signal comes within 200 ms
 //	degraded               prints whether Degraded returns an error
+//
+// Where the output is another one, it may be that the machine stood still for so long: then
+// the script has to pass with 4 s instead.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
@@ -51,15 +54,20 @@ func TestScripts(t *testing.T) {
 			if !found {
 				t.Fatalf("%s: no line \"-- output --\"", file)
 			}
-			s := &script{t: t, dir: t.TempDir()}
-			for line := range strings.Lines(commands) {
-				if f := strings.Fields(line); len(f) > 0 && !strings.HasPrefix(f[0], "#") {
-					s.run(f[0], f[1:])
+			got := ""
+			for _, quiet := range []time.Duration{quietTime, 20 * quietTime} {
+				s := &script{t: t, dir: t.TempDir(), quiet: quiet}
+				for line := range strings.Lines(commands) {
+					if f := strings.Fields(line); len(f) > 0 && !strings.HasPrefix(f[0], "#") {
+						s.run(f[0], f[1:])
+					}
 				}
+				if got = s.output.String(); got == want {
+					return
+				}
+				t.Logf("with %v of quiet\n%s", quiet, got)
 			}
-			if got := s.output.String(); got != want {
-				t.Errorf("%s\n%sgot:\n%swant:\n%s", file, commands, got, want)
-			}
+			t.Errorf("%s\n%sgot:\n%swant:\n%s", file, commands, got, want)
 		})
 	}
 }
@@ -70,6 +78,7 @@ type script struct {
 	t      *testing.T
 	dir    string
 	w      *Watcher
+	quiet  time.Duration
 	output strings.Builder
 }
 
@@ -116,12 +125,12 @@ func (s *script) run(name string, args []string) {
 	case "umount":
 		err = unix.Unmount(path(0), unix.MNT_DETACH)
 	case "wait":
-		s.print(wait(s.t, s.w))
+		s.print(waitQuiet(s.t, s.w, s.quiet))
 	case "quiet":
 		select {
 		case <-s.w.Changed():
 			s.print(s.w.Take())
-		case <-time.After(quietTime):
+		case <-time.After(s.quiet):
 			s.output.WriteString("quiet\n")
 		}
 	case "degraded":
@@ -190,25 +199,63 @@ func runUntilTestEnds(t *testing.T, w *Watcher) {
 // wait merges signals until no more come.
 func wait(t *testing.T, w *Watcher) Dirty {
 	t.Helper()
+	return waitQuiet(t, w, quietTime)
+}
+
+func waitQuiet(t *testing.T, w *Watcher, quiet time.Duration) Dirty {
+	t.Helper()
 	var all dirtySet
-	for patience := 10 * time.Second; ; patience = quietTime {
+	await(t, w, &all)
+	for {
 		select {
 		case <-w.Changed():
-			d := w.Take()
-			if d.All {
-				all.addAll()
-			}
-			for _, dir := range d.Directories() {
-				all.add(dir)
-			}
-			continue
-		case <-time.After(patience):
+			merge(&all, w.Take())
+		case <-time.After(quiet):
+			return all.dirty()
 		}
-		if patience != quietTime {
-			t.Fatal("no signal")
-		}
-		return all.dirty()
 	}
+}
+
+// waitFor merges signals until they say what is waited for.
+func waitFor(t *testing.T, w *Watcher, says func(Dirty) bool) {
+	t.Helper()
+	for all := (dirtySet{}); !says(all.dirty()); {
+		await(t, w, &all)
+	}
+}
+
+// await adds what the next signal says.
+func await(t *testing.T, w *Watcher, all *dirtySet) {
+	t.Helper()
+	select {
+	case <-w.Changed():
+		merge(all, w.Take())
+	case <-time.After(time.Minute):
+		t.Fatalf("no signal after %+v", all.dirty())
+	}
+}
+
+func merge(all *dirtySet, d Dirty) {
+	if d.All {
+		all.addAll()
+	}
+	for _, dir := range d.Directories() {
+		all.add(dir)
+	}
+}
+
+// undisturbed tries up to five times what a machine that stands still for a moment may spoil.
+// try returns what is wrong; the test fails if that is something each time.
+func undisturbed(t *testing.T, try func() string) {
+	t.Helper()
+	wrong := ""
+	for range 5 {
+		if wrong = try(); wrong == "" {
+			return
+		}
+		t.Log(wrong)
+	}
+	t.Error("wrong five times, at last: " + wrong)
 }
 
 // inUserNamespace runs the test again as a child in a user namespace of its own,
