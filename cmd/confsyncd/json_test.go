@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
 )
 
 // TestJSONFieldsAreDocumented keeps docs/json.md complete.
@@ -23,6 +25,14 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		previewed{},
 		status{},
 		tenantStatus{},
+		channelState{},
+		hostFacts{},
+		hostTotals{},
+		codec.HostTarget{},
+		codec.HookOutcome{},
+		waited{},
+		missingHost{},
+		forgottenHost{},
 		sourceStatus{},
 		targetStatus{},
 		process{},
@@ -46,6 +56,8 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 		held{},
 		holdFacts{},
 		forgotten{},
+		tenantFacts{},
+		tenantDeleted{},
 	} {
 		for _, f := range reflect.VisibleFields(reflect.TypeOf(object)) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")

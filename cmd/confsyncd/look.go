@@ -42,6 +42,16 @@ func (a *app) look(ctx context.Context, do func(context.Context, *look) error) e
 
 // lookAt does something with a tenant. See look.
 func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do func(context.Context, *look) error) error {
+	return a.visit(ctx, c, tenant, func(ctx context.Context, l *look) error {
+		if err := l.see(ctx); err != nil {
+			return err
+		}
+		return do(ctx, l)
+	})
+}
+
+// visit is lookAt that leaves the head to what it does.
+func (a *app) visit(ctx context.Context, c *config.Config, tenant string, do func(context.Context, *look) error) error {
 	log, err := a.logger(c, false)
 	if err != nil {
 		return configError{err}
@@ -55,10 +65,7 @@ func (a *app) lookAt(ctx context.Context, c *config.Config, tenant string, do fu
 		var pace store.Backoff
 		for again := true; ; {
 			l := &look{tenant: tenant, client: etcd, store: etcd.Tenant(tenant), config: c, log: log}
-			err := l.see(ctx)
-			if err == nil {
-				err = do(ctx, l)
-			}
+			err := do(ctx, l)
 			// What is missing may have been compacted away between two reads, once.
 			gone := errors.Is(err, store.ErrGone) && again
 			again = again && !gone

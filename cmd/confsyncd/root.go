@@ -85,6 +85,7 @@ on each host applies it, whole or not at all.`,
 		a.acceptCommand(), a.checkConfigCommand(), a.versionCommand())
 	root.AddCommand(a.pauseCommand(), a.resumeCommand(), a.retryCommand(), a.forgetCommand())
 	root.AddCommand(a.rollbackCommand(), a.channelCommand(), a.rolloutCommand(), a.tenantCommand(), a.gcCommand())
+	root.AddCommand(a.waitCommand(), a.hostCommand())
 	root.AddCommand(a.logCommand(), a.showCommand(), a.diffCommand(), a.lsCommand(), a.catCommand(), a.blameCommand(), a.verifyCommand(),
 		a.completionCommand())
 	a.addDev(root)

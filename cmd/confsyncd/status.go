@@ -13,7 +13,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/config"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/install"
 	"github.com/confsyncd/confsyncd/internal/journal"
 	"github.com/confsyncd/confsyncd/internal/report"
@@ -46,6 +48,23 @@ type tenantStatus struct {
 	Founding   uint64     `json:"founding,omitempty"`
 	Keyframe   uint64     `json:"keyframe,omitempty"`
 	Error      string     `json:"error,omitempty"`
+	// PublisherState is "live" or "gone"; empty if it is not known.
+	PublisherState string         `json:"publisher_state,omitempty"`
+	Channels       []channelState `json:"channels"`
+	// Hosts are all that ever reported and were not forgotten, the one that is furthest
+	// behind first.
+	Hosts      []hostFacts `json:"hosts"`
+	HostTotals hostTotals  `json:"host_totals"`
+	HostsError string      `json:"hosts_error,omitempty"` // why hosts are not known
+	// Deleted is the tombstone of a tenant that was deleted.
+	Deleted *codec.Tombstone `json:"deleted,omitempty"`
+}
+
+// channelState is where a channel is.
+type channelState struct {
+	Channel    string `json:"channel"`
+	Generation uint64 `json:"generation"`
+	Ahead      uint64 `json:"ahead,omitempty"` // that a rollout lets some of its hosts have
 }
 
 type sourceStatus struct {
@@ -96,13 +115,19 @@ type process struct {
 
 func (a *app) statusCommand() *cobra.Command {
 	var maxLag time.Duration
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the head, the publisher, and this machine's targets",
-		Long: `Status shows what the newest generation of each tenant is and who published it,
+		Short: "Show the head, the publisher, the hosts, and this machine's targets",
+		Long: `Status shows what the newest generation of each tenant is, who published it, where
+the channels are, and what the hosts have, the one that is furthest behind first;
 and for the sources and targets of this machine what they do and how far behind
 they are. It exits with 4 if etcd does not answer, and shows then what is known
 without it.
+
+With --watch it goes on until it is interrupted: on a terminal it shows all anew
+whenever anything changes, else it prints a line for each tenant that has changed,
+or, with -o json, an object.
 
 With --max-lag it exits with 1 if a target has been behind for longer, and names it:
 since the first generation that it lacks was committed, whatever the reason, a pause
@@ -122,7 +147,13 @@ that all is not well, or has ended.`,
 				return usage("--max-lag %v is negative; give a duration such as 5m", maxLag)
 			}
 			etcd := client(c, log)
-			s, err := a.status(cmd.Context(), c, etcd)
+			if watch {
+				if cmd.Flags().Changed("max-lag") {
+					return usage("--max-lag ends with an exit code, and --watch does not end: use one of them")
+				}
+				return firstError(a.watchStatus(cmd.Context(), c, etcd), etcd.Close())
+			}
+			s, err := a.status(cmd.Context(), c, etcd, fleet.Read)
 			if s != nil {
 				if printErr := a.printStatus(s); printErr != nil {
 					return printErr
@@ -135,20 +166,23 @@ that all is not well, or has ended.`,
 		},
 	}
 	cmd.Flags().Var(into(&maxLag, "duration", config.ParseDuration), "max-lag", "exit with 1 if a target has been behind for longer, such as 5m")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and show what changes")
 	return cmd
 }
 
+// fleetOf returns what is known of a tenant's hosts.
+type fleetOf func(context.Context, *store.Store) (fleet.Fleet, error)
+
 // status gathers what is known. With an error of etcd it returns what is known
 // without it.
-func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client) (*status, error) {
+func (a *app) status(ctx context.Context, c *config.Config, etcd *store.Client, hosts fleetOf) (*status, error) {
 	reports, reportsErr := a.reports(c)
 	var err error
 	s := &status{Endpoints: etcd.Endpoints(), Tenants: []tenantStatus{}, Sources: a.sourceStatus(c, reports), Targets: a.targetStatus(c, reports)}
 	for _, name := range a.tenants(s) {
-		var t tenantStatus
-		tenantErr := withPatience(ctx, etcd, func(ctx context.Context) (err error) {
-			t, err = tenantState(ctx, etcd.Tenant(name))
-			return err
+		t := tenantStatus{Channels: []channelState{}, Hosts: []hostFacts{}}
+		tenantErr := withPatience(ctx, etcd, func(ctx context.Context) error {
+			return t.see(ctx, name, etcd.Tenant(name), hosts)
 		})
 		t.Tenant = name
 		if tenantErr != nil {
@@ -202,29 +236,54 @@ func (a *app) tenants(s *status) []string {
 	return slices.Compact(names)
 }
 
-func tenantState(ctx context.Context, s *store.Store) (t tenantStatus, err error) {
-	err = s.WithHead(ctx, func(view store.View) (err error) {
-		if view.Err != nil || view.Head == nil {
+// see fills in what etcd knows of a tenant.
+func (t *tenantStatus) see(ctx context.Context, name string, s *store.Store, hosts fleetOf) error {
+	return s.WithHead(ctx, func(view store.View) (err error) {
+		if view.Err != nil {
 			return view.Err
 		}
-		t, err = headState(ctx, s, view)
-		return err
+		f, err := hosts(ctx, s)
+		switch {
+		case errors.Is(err, store.ErrRefused):
+			t.HostsError = err.Error() // Who may read the head need not be allowed to read more.
+		case err != nil:
+			return err
+		default:
+			t.Hosts = hostsOf(name, f)
+			t.HostTotals = totalsOf(t.Hosts)
+		}
+		if view.Head == nil {
+			t.Deleted, err = deletionOf(ctx, s)
+			return err
+		}
+		if err == nil {
+			t.PublisherState = "gone"
+			if _, live := f.Publishes(); live {
+				t.PublisherState = "live"
+			}
+		}
+		return t.seeHead(ctx, s, view)
 	})
-	return t, err
 }
 
-func headState(ctx context.Context, s *store.Store, view store.View) (tenantStatus, error) {
+func (t *tenantStatus) seeHead(ctx context.Context, s *store.Store, view store.View) error {
 	h := view.Head
-	t := tenantStatus{
-		TenantID: h.Position.Tenant.String(), Generation: h.Position.Generation, Commit: h.Position.Commit.String(),
-		Publisher: h.Publisher, Instance: h.Instance, Founding: h.Founding, Keyframe: h.Keyframe.Generation,
+	t.TenantID, t.Generation, t.Commit = h.Position.Tenant.String(), h.Position.Generation, h.Position.Commit.String()
+	t.Publisher, t.Instance, t.Founding, t.Keyframe = h.Publisher, h.Instance, h.Founding, h.Keyframe.Generation
+	t.Channels = nil
+	for _, c := range h.AllChannels() {
+		at := channelState{Channel: c.Name, Generation: c.Generation}
+		if h.Ahead != nil && h.Ahead.Channel == c.Name {
+			at.Ahead = h.Ahead.Generation
+		}
+		t.Channels = append(t.Channels, at)
 	}
 	r, _, err := s.Record(ctx, view, h.Position.Generation)
 	if err != nil {
-		return t, err
+		return err
 	}
 	t.Time, t.Message, t.AgeSeconds = &r.Time, r.Message, time.Since(r.Time).Seconds()
-	return t, nil
+	return nil
 }
 
 // sourceStatus lists the sources that were ever published from here, and the

@@ -8,12 +8,20 @@ import (
 	"time"
 )
 
+// mostHosts is how many hosts of a tenant status lists.
+const mostHosts = 40
+
 func (a *app) printStatus(s *status) error {
 	if a.output == "json" {
 		return a.json(s)
 	}
+	return a.printf("%s", s.text())
+}
+
+// text is what a person reads.
+func (s *status) text() string {
 	if len(s.Tenants) == 0 && len(s.Sources) == 0 && len(s.Targets) == 0 {
-		return a.printf("no tenant, source or target is known here; give --tenant, or write the configuration file\n")
+		return "no tenant, source or target is known here; give --tenant, or write the configuration file\n"
 	}
 	var b strings.Builder
 	if s.Warning != "" {
@@ -48,14 +56,29 @@ func (a *app) printStatus(s *status) error {
 			fmt.Fprintf(&b, "  ?: only root, or whoever runs their agent, can read which generation these targets have\n")
 		}
 	}
-	return a.printf("%s", b.String())
+	return b.String()
 }
 
 func (t tenantStatus) text(b *strings.Builder) {
 	fmt.Fprintf(b, "tenant     %s\n", t.Tenant)
+	t.headText(b)
+	switch {
+	case t.HostsError != "":
+		fmt.Fprintf(b, "hosts      unknown: %s\n", t.HostsError)
+	case len(t.Hosts) > 0:
+		fmt.Fprintf(b, "hosts      %s\n\n", t.HostTotals)
+		hostTable(b, t.Hosts, mostHosts)
+	}
+}
+
+func (t tenantStatus) headText(b *strings.Builder) {
 	if t.Generation == 0 {
 		if t.Error != "" {
 			fmt.Fprintf(b, "head       unknown\n")
+			return
+		}
+		if t.Deleted != nil {
+			fmt.Fprintf(b, "head       none: the tenant was %s; hosts keep their files\n", printable(t.Deleted.String()))
 			return
 		}
 		fmt.Fprintf(b, "head       none: nothing was published yet; if it was, see that --tenant and --prefix are right\n")
@@ -69,12 +92,35 @@ func (t tenantStatus) text(b *strings.Builder) {
 	if t.Message != "" {
 		fmt.Fprintf(b, "message    %s\n", printable(t.Message))
 	}
-	fmt.Fprintf(b, "publisher  %s (instance %s)\n", printable(t.Publisher), t.Instance)
+	fmt.Fprintf(b, "publisher  %s (instance %s)%s\n", printable(t.Publisher), t.Instance, comma(t.PublisherState))
 	fmt.Fprintf(b, "tenant id  %s, founded at generation %d", t.TenantID, t.Founding)
 	if t.Keyframe > 0 {
 		fmt.Fprintf(b, ", keyframe at %d", t.Keyframe)
 	}
 	b.WriteString("\n")
+	if len(t.Channels) > 1 || len(t.Channels) == 1 && (t.Channels[0].Generation != t.Generation || t.Channels[0].Ahead > 0) {
+		fmt.Fprintf(b, "channels   %s\n", channelsText(t.Channels))
+	}
+}
+
+// comma puts one before a word, if there is one.
+func comma(word string) string {
+	if word == "" {
+		return ""
+	}
+	return ", " + word
+}
+
+// channelsText writes where channels are.
+func channelsText(channels []channelState) string {
+	words := make([]string, len(channels))
+	for i, c := range channels {
+		words[i] = fmt.Sprintf("%s %d", printable(c.Channel), c.Generation)
+		if c.Ahead > 0 {
+			words[i] += fmt.Sprintf(" (some hosts: %d)", c.Ahead)
+		}
+	}
+	return strings.Join(words, ", ")
 }
 
 // generation writes which one a target has.

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/config"
 	"github.com/confsyncd/confsyncd/internal/store"
 	"github.com/confsyncd/confsyncd/internal/tenant"
@@ -83,7 +84,7 @@ func (f tenantFacts) goes(how string) string {
 		what += fmt.Sprintf(", with generation %d of %d files, %s", f.Generation, *f.Files, bytesText(*f.Bytes))
 	}
 	if f.Hosts > 0 {
-		what += fmt.Sprintf(", which %d hosts follow", f.Hosts)
+		what += fmt.Sprintf(", hosts that follow it: %d", f.Hosts)
 	}
 	return what
 }
@@ -150,4 +151,14 @@ itself.`,
 		})
 	}
 	return cmd
+}
+
+// deletionOf returns the tombstone of a tenant without a head, nil if it was not deleted, or
+// that may not be read.
+func deletionOf(ctx context.Context, s *store.Store) (*codec.Tombstone, error) {
+	r, err := s.Registration(ctx)
+	if errors.Is(err, store.ErrRefused) {
+		return nil, nil
+	}
+	return r.Deleted(), err
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/lab"
 )
 
-var keysFlag = flag.Int("keys", 1500, "how many keys the tenant has that is deleted under kills")
+var keysFlag = flag.Int("keys", 1000, "how many keys the tenant has that is deleted under kills")
 
 // batch is how many keys go at once, see store.Clear.
 const batch = 100
@@ -104,7 +104,11 @@ func (d *doomed) write(h *lab.Host, name, content string) {
 func (d *doomed) edit(ctx context.Context) (edits int) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for lab.Sleep(ctx, 5*time.Millisecond) {
-		noise := make([]byte, 100+rng.IntN(40000))
+		size := 100 + rng.IntN(40000)
+		if edits%20 == 0 {
+			size = 3 << 20 // its packs are staged before the commit
+		}
+		noise := make([]byte, size)
 		for i := range noise {
 			noise[i] = byte(rng.Uint32())
 		}

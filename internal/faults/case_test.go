@@ -107,6 +107,9 @@ func groups() []Group {
 		{"target", targetCases()},
 		{"time", timeCases()},
 		{"standby", standbyCases()},
+		{"tenant", tenantCases()},
+		{"sweep", sweepCases()},
+		{"hooks", hooksCases()},
 	}
 }
 

@@ -230,6 +230,11 @@ func (w *World) guard() {
 		did(c.RoleAdd(ctx, role))
 		did(c.RoleGrantPermission(ctx, role, p.prefix, clientv3.GetPrefixRangeEnd(p.prefix), p.may))
 		did(c.RoleGrantPermission(ctx, role, "/confsyncd/@tenants/"+tenant, "", clientv3.PermissionType(clientv3.PermRead)))
+		if role == "agent" {
+			for _, prefix := range []string{below + "hosts/", below + "alive/"} {
+				did(c.RoleGrantPermission(ctx, role, prefix, clientv3.GetPrefixRangeEnd(prefix), clientv3.PermissionType(clientv3.PermReadWrite)))
+			}
+		}
 		did(c.UserAdd(ctx, role, role+"'s"))
 		did(c.UserGrantRole(ctx, role, role))
 	}

@@ -63,6 +63,13 @@ func (h *Host) Start(subcommand string, flags ...string) (err error) {
 	return err
 }
 
+// StartConfigured starts the host's daemon, which does what its configuration file says.
+func (h *Host) StartConfigured(subcommand string) (err error) {
+	argv := h.argv(subcommand)
+	h.Daemon, err = Start(h.Log, h.Env, argv[0], argv[1:]...)
+	return err
+}
+
 // StartTraced starts the host's daemon, or a command that is to be interrupted, traced.
 func (h *Host) StartTraced(tr *Trace, subcommand string, flags ...string) (err error) {
 	args := append([]string{subcommand, "--tenant", h.Tenant, "--dir", h.Dir}, flags...)

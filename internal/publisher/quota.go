@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 )
 
@@ -63,8 +64,18 @@ func (p *Publisher) quota(base diff.Tree, changes []diff.Change) (usage, error) 
 	if p.counted.tree != base.Digest() {
 		p.counted = counted{base.Digest(), usageOf(base)}
 	}
-	var near []string
-	before, after := p.counted.usage, p.counted.after(changes)
+	after := p.counted.after(changes)
+	near, err := withinQuota(r.Registration, p.options.Tenant, p.counted.usage, after)
+	if near != "" {
+		p.near = errors.New(near)
+	}
+	return after, err
+}
+
+// withinQuota returns ErrRefused if after is over a quota, and more than before; else what
+// is nearly used up, "" if nothing is.
+func withinQuota(r codec.Registration, tenant string, before, after usage) (near string, err error) {
+	var words []string
 	for _, q := range []struct {
 		limit, before, after int64
 		what, flag           string
@@ -75,15 +86,12 @@ func (p *Publisher) quota(base diff.Tree, changes []diff.Change) (usage, error) 
 		switch {
 		case q.limit == 0:
 		case q.after > q.limit && q.after > q.before:
-			return usage{}, fmt.Errorf("%w: %w", errQuota, refuse(
-				fmt.Sprintf("take some away, or raise the quota with \"confsyncd tenant set %s %s\"", p.options.Tenant, q.flag),
-				"%s would have %d %s, the quota of tenant %q is %d", p.options.Dir, q.after, q.what, p.options.Tenant, q.limit))
+			return "", fmt.Errorf("%w: %w", errQuota, refuse(
+				fmt.Sprintf("take some away, or raise the quota with \"confsyncd tenant set %s %s\"", tenant, q.flag),
+				"the tree would have %d %s, the quota of tenant %q is %d", q.after, q.what, tenant, q.limit))
 		case float64(q.after) > nearQuota*float64(q.limit):
-			near = append(near, fmt.Sprintf("%d of the %d %s that the tenant's quota allows are used", q.after, q.limit, q.what))
+			words = append(words, fmt.Sprintf("%d of the %d %s that the tenant's quota allows are used", q.after, q.limit, q.what))
 		}
 	}
-	if len(near) > 0 {
-		p.near = errors.New(strings.Join(near, "; "))
-	}
-	return after, nil
+	return strings.Join(words, "; "), nil
 }

@@ -64,7 +64,7 @@ func Rollback(ctx context.Context, o RollbackOptions) (*Commit, error) {
 			return commit, nil
 		case err == nil:
 			return nil, nil
-		case !gone && !errors.Is(err, store.ErrLostRace) && !store.Temporary(err):
+		case !gone && !errors.Is(err, store.ErrLostRace) && !errors.Is(err, store.ErrRegistration) && !store.Temporary(err):
 			return nil, o.Store.Advised(err)
 		}
 		if pace.Wait(ctx) != nil {
@@ -117,10 +117,17 @@ func (o *rollback) once(ctx context.Context, view store.View) (*Commit, error) {
 	if err := o.guard(now.Tree, then.Tree, changes); err != nil {
 		return nil, err
 	}
+	registered, err := o.Store.Registration(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := withinQuota(registered.Registration, o.Tenant, usageOf(now.Tree), usageOf(then.Tree)); err != nil {
+		return nil, err
+	}
 	if o.DryRun {
 		return &Commit{Changes: changes}, nil
 	}
-	draft := o.Store.NewDraft(ctx, now.Head)
+	draft := o.Store.RegisteredAs(registered).NewDraft(ctx, now.Head)
 	draft.Channels(o.channels(now.Head)...)
 	sent, err := newComeback(now, then, draft).contents(ctx, changes)
 	if err != nil {

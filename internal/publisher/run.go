@@ -202,7 +202,7 @@ func (d *daemon) tell() {
 	}
 	now := Status{
 		State: d.diary.told.State, Reason: d.diary.told.Reason, Held: d.diary.all, Failures: d.failures, Space: d.space,
-		Watch: d.watcher.Health(), Begun: d.feed.Begun(),
+		Instance: d.memory.instance(), Watch: d.watcher.Health(), Begun: d.feed.Begun(),
 	}
 	if d.view.Head != nil {
 		now.Generation = d.view.Head.Position.Generation

@@ -195,6 +195,35 @@ func TestDeletionTouchesNoOtherTenant(t *testing.T) {
 	}
 }
 
+func TestHostOfADeletedTenantSaysNothing(t *testing.T) {
+	f := newFixture(t)
+	f.mustCommit(nil, map[string]string{"a": "one"}, false)
+	report := func() error {
+		return f.store.Report(t.Context(), "h", codec.Host{Name: "h", Instance: "i"})
+	}
+	life, err := f.store.HostLives(t.Context(), "h", codec.Alive{Instance: "i"}, time.Minute)
+	if err := errors.Join(err, report()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := life.End(context.Background()); err != nil {
+			t.Log(err)
+		}
+	})
+	if now := f.standing(); now.Hosts != 1 || now.Keys != 4 {
+		t.Errorf("%d hosts, %d keys", now.Hosts, now.Keys)
+	}
+	f.clear(f.bury())
+	for what, err := range map[string]error{"report": report(), "sign of life": life.Show(t.Context())} {
+		if !errors.Is(err, store.ErrNoHead) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if now := f.standing(); now.Keys != 0 {
+		t.Errorf("%d keys came back", now.Keys)
+	}
+}
+
 func TestRegistrationThatIsDamagedIsSaid(t *testing.T) {
 	endpoint := devetcdtest.Start(t)
 	f, _ := newFixtureAt(t, endpoint)

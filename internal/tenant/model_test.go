@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	stepsFlag = flag.Int("steps", 150, "how many steps the model takes")
+	stepsFlag = flag.Int("steps", 100, "how many steps the model takes")
 	seedFlag  = flag.Uint64("seed", 0, "seed of the model's steps; 0: a new one")
 )
 
