@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
@@ -166,10 +167,18 @@ func (m *memory) loadOurs() error {
 }
 
 // together notes that the directory is equal to the head again, so that all that differs from
-// now on is edits.
+// now on is edits. A standby may see there what was before the commits that were taken back,
+// and catch up later: it believes that only after a while.
 func (p *Publisher) together(dir diff.Tree) error {
 	known := p.memory.have()
 	if !p.memory.apart() || !p.stands() || dir.Digest() != known.Tree.Digest() {
+		p.equalled = time.Time{}
+		return nil
+	}
+	if p.equalled.IsZero() {
+		p.equalled = time.Now()
+	}
+	if p.election != nil && p.seat.IsZero() && time.Since(p.equalled) < cachePatience {
 		return nil
 	}
 	return p.memory.remember(known.Position, known.Tree, known.Tree)

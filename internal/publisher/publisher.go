@@ -38,6 +38,9 @@ type Publisher struct {
 	counted         counted
 	near            error   // what of the quotas is nearly used up, nil if nothing is
 	lineage         lineage // of the directory; in an election alone
+	// equalled is since when the directory has equalled a head that is not its base; zero if
+	// it does not.
+	equalled time.Time
 	// unsure is set while the outcome of the last commit is unknown.
 	unsure bool
 	// scanned is the directory as it was found last, and polled what of that has still
