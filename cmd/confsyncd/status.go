@@ -73,6 +73,10 @@ type sourceStatus struct {
 	State  string   `json:"state"`
 	Reason string   `json:"reason,omitempty"`
 	Held   []string `json:"held,omitempty"`
+	// Apart are paths that differ from the head, since others have committed beside the
+	// directory: the first of ApartTotal.
+	Apart      []string `json:"apart,omitempty"`
+	ApartTotal int      `json:"apart_total"`
 	process
 }
 
@@ -290,7 +294,7 @@ func (a *app) sourceStatus(c *config.Config, reports []report.Report) []sourceSt
 	for _, r := range reports {
 		if r.Role == report.Source && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
 			known[r.Tenant+"\x00"+r.Dir] = true
-			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held, process: reporter(r)})
+			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held, Apart: r.Apart, ApartTotal: r.ApartTotal, process: reporter(r)})
 		}
 	}
 	for _, s := range c.Sources {
