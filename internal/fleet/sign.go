@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -47,7 +48,9 @@ func (s *Sign) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		life, err := o.Store.PublisherLives(ctx, who, o.TTL)
 		if err != nil {
-			failing.Failed(err)
+			if !errors.Is(err, store.ErrNoHead) { // The first commit is still to come.
+				failing.Failed(err)
+			}
 			_ = pace.Wait(ctx) // The loop looks whether it has ended.
 			continue
 		}
