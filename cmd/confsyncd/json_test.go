@@ -20,6 +20,7 @@ func TestJSONFieldsAreDocumented(t *testing.T) {
 	for _, object := range []any{
 		pushed{},
 		rolledBack{},
+		sourceWritten{},
 		pulled{},
 		previewed{},
 		status{},

@@ -78,8 +78,8 @@ func publisherService(c *config.Config, s config.Source, on *connection, takeOve
 			sign := on.sign(s.Tenant)
 			o.Status = func(now publisher.Status) {
 				figures.Status(sourceFigures(now))
-				hooks.Good(now.State == "live" || now.State == "standby" || now.State == "busy")
-				leads.Store(now.State == "live" || now.State == "busy")
+				hooks.Good(now.State == "live" || now.State == "beside" || now.State == "standby" || now.State == "busy")
+				leads.Store(now.State == "live" || now.State == "beside" || now.State == "busy")
 				sign.Set(now.Instance)
 				hooks.Status(statusText(s.Tenant, now.Generation, now.Generation, now.State, now.Reason))
 			}

@@ -46,6 +46,7 @@ type pulled struct {
 // pullFlags are the flags of pull alone.
 type pullFlags struct {
 	dryRun, prune bool
+	writeSource   bool
 	generation    uint64
 	message       string
 }
@@ -69,6 +70,11 @@ pins the target to it: agents leave it there until "confsyncd resume DIR".
 --prune removes what an earlier selection of paths has left behind. What is removed
 is kept under .confsyncd/kept, since it may have been edited.
 
+--write-source brings the head into a publisher's directory instead, a [[source]],
+after a rollback or a push from elsewhere: only what stands as it was published last
+is replaced, and kept under .confsyncd/kept; if anything in the way was edited since,
+nothing is written and the exit code is 5.
+
 --dry-run changes nothing, needs no agent to be stopped, and lists what would be
 done: + created, ~ changed, - deleted, = taken over as it is, ! in the way.`,
 		Args: arguments(),
@@ -79,10 +85,14 @@ done: + created, ~ changed, - deleted, = taken over as it is, ! in the way.`,
 	cmd.Flags().BoolVar(&f.prune, "prune", false, "remove what changes of the selection have left behind")
 	cmd.Flags().Var(into(&f.generation, "generation", committed), "generation", "apply this generation, and stay there")
 	cmd.Flags().StringVarP(&f.message, "message", "m", "", "with --generation: why, for those who find it pinned")
+	cmd.Flags().BoolVar(&f.writeSource, "write-source", false, "write the head into a publisher's directory")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		c, err := a.load()
 		if err != nil {
 			return err
+		}
+		if f.writeSource {
+			return a.writeSources(cmd, c, flags.dir, f)
 		}
 		targets, err := a.targets(c, flags)
 		if err != nil {

@@ -48,8 +48,6 @@ type tenantStatus struct {
 	Founding   uint64     `json:"founding,omitempty"`
 	Keyframe   uint64     `json:"keyframe,omitempty"`
 	Error      string     `json:"error,omitempty"`
-	// Deleted is the tombstone of a tenant that was deleted.
-	Deleted *codec.Tombstone `json:"deleted,omitempty"`
 	// PublisherState is "live" or "gone"; empty if it is not known.
 	PublisherState string         `json:"publisher_state,omitempty"`
 	Channels       []channelState `json:"channels"`
@@ -58,6 +56,8 @@ type tenantStatus struct {
 	Hosts      []hostFacts `json:"hosts"`
 	HostTotals hostTotals  `json:"host_totals"`
 	HostsError string      `json:"hosts_error,omitempty"` // why hosts are not known
+	// Deleted is the tombstone of a tenant that was deleted.
+	Deleted *codec.Tombstone `json:"deleted,omitempty"`
 }
 
 // channelState is where a channel is.
@@ -73,6 +73,10 @@ type sourceStatus struct {
 	State  string   `json:"state"`
 	Reason string   `json:"reason,omitempty"`
 	Held   []string `json:"held,omitempty"`
+	// Apart are paths that differ from the head, since others have committed beside the
+	// directory: the first of ApartTotal.
+	Apart      []string `json:"apart,omitempty"`
+	ApartTotal int      `json:"apart_total"`
 	process
 }
 
@@ -234,7 +238,7 @@ func (a *app) tenants(s *status) []string {
 
 // see fills in what etcd knows of a tenant.
 func (t *tenantStatus) see(ctx context.Context, name string, s *store.Store, hosts fleetOf) error {
-	return s.WithHead(ctx, func(view store.View) error {
+	return s.WithHead(ctx, func(view store.View) (err error) {
 		if view.Err != nil {
 			return view.Err
 		}
@@ -290,7 +294,7 @@ func (a *app) sourceStatus(c *config.Config, reports []report.Report) []sourceSt
 	for _, r := range reports {
 		if r.Role == report.Source && r.Prefix == c.Etcd.Prefix && a.meant(r.Tenant) {
 			known[r.Tenant+"\x00"+r.Dir] = true
-			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held, process: reporter(r)})
+			list = append(list, sourceStatus{Tenant: r.Tenant, Dir: r.Dir, State: r.State, Reason: r.Reason, Held: r.Held, Apart: r.Apart, ApartTotal: r.ApartTotal, process: reporter(r)})
 		}
 	}
 	for _, s := range c.Sources {

@@ -39,6 +39,7 @@ func (s *status) text() string {
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
 			why(&b, x.Dir, x.Reason, "held back", x.Held, len(x.Held))
+			why(&b, x.Dir, "", "apart from the head", x.Apart, x.ApartTotal)
 		}
 	}
 	if len(s.Targets) > 0 {

@@ -39,7 +39,12 @@ func newHooked(t *testing.T, m install.Mode) *hooked {
 		h.target.Dir = filepath.Join(t.TempDir(), "target")
 	}
 	h.target.Hooks.Reload = shell(`echo "$CONFSYNCD_GENERATION $CONFSYNCD_PREVIOUS $(cat "$CONFSYNCD_TARGET/a")" >> ` + h.dir + `/reloads; test ! -e ` + h.dir + `/no-reload`)
-	h.target.Status = func(s agent.Status) { h.status.Store(&s) }
+	h.target.Status = func(s agent.Status) {
+		h.status.Store(&s)
+		if s.State == "in_sync" && s.Quarantined != 0 && s.Quarantined == s.Seen {
+			t.Errorf("it is said to be in sync: %+v", s)
+		}
+	}
 	h.publish("one")
 	return h
 }

@@ -205,7 +205,7 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if err != nil {
 		return a.failed(ctx, err)
 	}
-	wait = sooner(wait, proveWait)
+	wait, inSync = sooner(wait, proveWait), inSync && a.applier.quarantined(a.view) == nil
 	mendWait, err := a.mend(ctx, a.seen && feed.Err() == nil && a.view.Err == nil && a.view.Head != nil)
 	if err != nil {
 		return a.failed(ctx, err)

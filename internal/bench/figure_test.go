@@ -41,6 +41,7 @@ func figures() []Figure {
 			trafficFigure(),
 			storedFigure(),
 			agentsFigure(),
+			reportsFigure(),
 			newcomersFigure(),
 			bystanderFigure(),
 			historyFigure(),

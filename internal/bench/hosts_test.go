@@ -22,6 +22,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/confsyncd/confsyncd/internal/agent"
+	"github.com/confsyncd/confsyncd/internal/codec"
+	"github.com/confsyncd/confsyncd/internal/fleet"
 	"github.com/confsyncd/confsyncd/internal/lab"
 	"github.com/confsyncd/confsyncd/internal/logging"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -29,9 +31,10 @@ import (
 
 // What the members of many hosts are.
 const (
-	agents   = "agents"
-	watchers = "watchers" // bare clients that watch what agents watch
-	readers  = "readers"  // bare clients that read all packs, once
+	agents    = "agents"
+	reporters = "reporters" // agents that report what they are at
+	watchers  = "watchers"  // bare clients that watch what agents watch
+	readers   = "readers"   // bare clients that read all packs, once
 )
 
 // crewSize is how many members of many hosts share a process. The kernel lets a user have
@@ -39,7 +42,7 @@ const (
 // each process is another user's.
 const crewSize = 120
 
-// firstUser is the user of a hosts' first process.
+// firstUser is the user of a hosts' first process, unless it is told otherwise.
 const firstUser = 64000
 
 // crewEnv makes a process of this test binary a crew.
@@ -53,6 +56,7 @@ type Hosts struct {
 	program string // this test binary, where any user can run it
 	crews   []*crew
 	Size    int
+	User    int // of the first process; each has one of its own
 }
 
 // order is what a crew is told to be.
@@ -82,7 +86,7 @@ func (m *Meter) Hosts(kind string, e *lab.Etcd, tenant string) *Hosts {
 	m.Must(err)
 	m.Cleanup(func() { _ = os.RemoveAll(dir) })
 	m.Must(os.Chmod(dir, 0o755))
-	f := &Hosts{m: m, order: order{Kind: kind, Endpoint: e.Endpoint(), Tenant: tenant, Dir: dir}, program: filepath.Join(dir, "crew")}
+	f := &Hosts{m: m, order: order{Kind: kind, Endpoint: e.Endpoint(), Tenant: tenant, Dir: dir}, program: filepath.Join(dir, "crew"), User: firstUser}
 	b, err := os.ReadFile("/proc/self/exe")
 	m.Must(err)
 	m.Must(os.WriteFile(f.program, b, 0o755))
@@ -97,7 +101,7 @@ func (f *Hosts) Muster(n int) {
 		o.From, o.To = f.Size, min(n, f.Size+crewSize)
 		text, err := json.Marshal(o)
 		f.m.Must(err)
-		user := firstUser + len(f.crews)
+		user := f.User + len(f.crews)
 		for i := o.From; i < o.To; i++ {
 			f.m.Must(os.Mkdir(f.Of(i), 0o755))
 			f.m.Must(os.Chown(f.Of(i), user, user))
@@ -201,7 +205,7 @@ func serveCrew(text string) error {
 	if err := json.Unmarshal([]byte(text), &o); err != nil {
 		return err
 	}
-	run := map[string]member{agents: runAgent, watchers: runWatcher, readers: runReader}[o.Kind]
+	run := map[string]member{agents: runAgent, reporters: runReporting, watchers: runWatcher, readers: runReader}[o.Kind]
 	g, ctx := errgroup.WithContext(context.Background())
 	var mu sync.Mutex
 	var seen []time.Time
@@ -247,8 +251,17 @@ func serveCrew(text string) error {
 	return nil // Nobody wants to know any more.
 }
 
-// runAgent is an agent as the daemon has it.
+// runAgent is an agent as the daemon has it, which does not report.
 func runAgent(ctx context.Context, o order, i int, ready, _ func()) error {
+	return agentOf(ctx, o, i, ready, false)
+}
+
+// runReporting is an agent as the daemon has it.
+func runReporting(ctx context.Context, o order, i int, ready, _ func()) error {
+	return agentOf(ctx, o, i, ready, true)
+}
+
+func agentOf(ctx context.Context, o order, i int, ready func(), reports bool) error {
 	base := filepath.Join(o.Dir, strconv.Itoa(i))
 	f, err := os.Create(filepath.Join(base, "log"))
 	if err != nil {
@@ -261,10 +274,25 @@ func runAgent(ctx context.Context, o order, i int, ready, _ func()) error {
 	const prefix = "/confsyncd"
 	client := store.NewClient(store.Config{Endpoints: []string{o.Endpoint}, Prefix: prefix, Log: log})
 	defer client.Close()
-	return agent.New(agent.Options{
-		Prefix: prefix, Tenant: o.Tenant, Dir: filepath.Join(base, "target"), UID: -1, GID: -1,
-		StateDir: filepath.Join(base, "state"), Store: client.Tenant(o.Tenant), Ready: ready, Log: log,
-	}).Run(ctx)
+	target, state := filepath.Join(base, "target"), filepath.Join(base, "state")
+	options := agent.Options{
+		Prefix: prefix, Tenant: o.Tenant, Dir: target, UID: -1, GID: -1, StateDir: state, Store: client.Tenant(o.Tenant), Ready: ready, Log: log,
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	if reports {
+		reporter := fleet.NewReporter(fleet.Options{
+			Tenant: o.Tenant, Store: options.Store, ID: fmt.Sprintf("host-%04d", i), Labels: map[string]string{"role": "web"}, Name: "bench",
+			TTL: time.Minute, Version: "bench", StateDir: state, Log: log,
+		})
+		options.Status = func(s agent.Status) {
+			reporter.Set(codec.HostTarget{
+				Dir: target, Channel: codec.MainChannel, State: s.State, Reason: s.Reason, Seen: s.Seen, Applied: s.Applied, Reloaded: s.Reloaded, Drift: s.Drift,
+			})
+		}
+		g.Go(func() error { return reporter.Attend(ctx, target) })
+	}
+	g.Go(func() error { return agent.New(options).Run(ctx) })
+	return g.Wait()
 }
 
 func bareClient(o order) (*clientv3.Client, error) {

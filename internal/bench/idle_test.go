@@ -61,7 +61,13 @@ func besideIdle(m *Meter) (end func()) {
 // processor is how much of the processor a host's daemon has taken.
 func (m *Meter) processor(h *lab.Host) time.Duration {
 	m.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.Daemon.Cmd.Process.Pid))
+	return m.processorOf(h.Daemon.Cmd.Process.Pid)
+}
+
+// processorOf is how much of the processor a process has taken.
+func (m *Meter) processorOf(pid int) time.Duration {
+	m.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	m.Must(err)
 	// Fields 14 and 15 of proc(5), in ticks of 10 ms; the second is in parentheses.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])

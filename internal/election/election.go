@@ -53,11 +53,12 @@ type Election struct {
 	lost  bool       // the seat is gone
 	known store.Candidates
 	peers map[string]bool // instances that stood for election, in the time of this process
+	names map[string]bool // of these publishers
 }
 
 // New returns an Election, in which the process does not stand before it is told to.
 func New(o Options) *Election {
-	return &Election{options: o, changed: make(chan struct{}, 1), check: make(chan struct{}, 1), peers: make(map[string]bool)}
+	return &Election{options: o, changed: make(chan struct{}, 1), check: make(chan struct{}, 1), peers: make(map[string]bool), names: make(map[string]bool)}
 }
 
 // Changed holds a token while the state may have changed.
@@ -107,6 +108,13 @@ func (e *Election) Peer(instance string) bool {
 	return e.peers[instance]
 }
 
+// Named reports whether a publisher of that name was seen to stand for election.
+func (e *Election) Named(publisher string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.names[publisher]
+}
+
 // Run takes part until ctx ends, gives the seat up, for which it takes at most two seconds,
 // and returns nil. etcd being away does not end it.
 func (e *Election) Run(ctx context.Context) error {
@@ -147,7 +155,7 @@ func (e *Election) observe(ctx context.Context, good func()) error {
 	e.mu.Lock()
 	e.known = now
 	for _, c := range now.List {
-		e.peers[c.Instance] = true
+		e.peers[c.Instance], e.names[c.Publisher] = true, true
 	}
 	e.lost = e.lost || !e.seat.IsZero() && now.Covers(e.seat) && !now.Has(e.seat)
 	lost := e.lost

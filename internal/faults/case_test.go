@@ -108,6 +108,8 @@ func groups() []Group {
 		{"time", timeCases()},
 		{"standby", standbyCases()},
 		{"tenant", tenantCases()},
+		{"sweep", sweepCases()},
+		{"hooks", hooksCases()},
 	}
 }
 

@@ -141,8 +141,6 @@ func (r *Reporter) loop(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case errors.Is(err, store.ErrNoHead):
-			wait = r.pause // There is nothing that could be told of.
 		case errors.Is(err, store.ErrRefused):
 			r.failing.Failed(err)
 			wait = refusedAgain

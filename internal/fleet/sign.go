@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"context"
-	"errors"
 	"os"
 	"time"
 
@@ -48,9 +47,7 @@ func (s *Sign) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		life, err := o.Store.PublisherLives(ctx, who, o.TTL)
 		if err != nil {
-			if !errors.Is(err, store.ErrNoHead) { // The first commit is still to come.
-				failing.Failed(err)
-			}
+			failing.Failed(err)
 			_ = pace.Wait(ctx) // The loop looks whether it has ended.
 			continue
 		}

@@ -61,6 +61,7 @@ func generation(g uint64) files {
 // applyForever is the child.
 func applyForever(o Options) {
 	t := &testing.B{}
+	fmt.Println("begins") // Until then it may take long, on a busy machine.
 	for {
 		target, err := Open(o)
 		if err != nil {
@@ -100,8 +101,12 @@ func testKill(t *testing.T, m Mode) {
 		child.Env = append(os.Environ(), killDir+"="+dir, killMode+"="+string(m))
 		var errs strings.Builder
 		child.Stderr = &errs
+		out, err := child.StdoutPipe()
+		do(t, err)
 		do(t, child.Start())
-		time.Sleep(10*time.Millisecond + time.Duration(random.Int64N(int64(120*time.Millisecond))))
+		_, err = out.Read(make([]byte, 1))
+		do(t, err)
+		time.Sleep(time.Duration(random.Int64N(int64(120 * time.Millisecond))))
 		do(t, child.Process.Signal(unix.SIGKILL))
 		_ = child.Wait()
 		if errs.Len() > 0 {

@@ -70,7 +70,7 @@ func sourceFamilies() []family {
 		{"confsyncd_source_generation", gauge, "Newest generation that the publisher knows.", of(func(f sourceFigures) float64 { return float64(f.Generation) })},
 		{"confsyncd_source_state", gauge, "1 for the state that the source is in, 0 for the others.", func(s snapshot, p *page) {
 			for _, f := range s.sources {
-				p.states(f.place, f.State, "live", "standby", "busy", "waiting", "holding")
+				p.states(f.place, f.State, "live", "beside", "standby", "busy", "waiting", "holding")
 			}
 		}},
 		{"confsyncd_source_held_paths", gauge, "Paths that are held back: their committed version, or absence, stays.", of(func(f sourceFigures) float64 { return float64(f.Held) })},

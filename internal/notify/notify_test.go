@@ -139,7 +139,7 @@ func TestWatchdogIsFedOnlyWhileAllMoves(t *testing.T) {
 	m.set(func() { m.stuck = true })
 	// What was told before it got stuck, and until that is noticed.
 	for stuck := time.Now(); m.next(watchdog) != ""; {
-		if time.Since(stuck) > 10*watchdog {
+		if time.Since(stuck) > time.Minute {
 			t.Fatal("a stuck daemon feeds the watchdog")
 		}
 	}

@@ -24,6 +24,11 @@ type claim struct {
 	lineage *descent
 	// unsure is set if this process sent a commit and could not learn its outcome.
 	unsure bool
+	// ours is set if what is remembered comes from the directory, see memory.
+	ours bool
+	// apart is set if the directory is another than the tree that is remembered, and that
+	// is known to be somebody else's doing.
+	apart bool
 	// registered is the tenant's registration.
 	registered codec.Registration
 }
@@ -36,6 +41,9 @@ const (
 	stays verdict = iota + 1
 	// joins: the head, if etcd still holds what is remembered; else it founds.
 	joins
+	// goesOn: the head, and only what was edited in the directory since it was published
+	// last is committed on top of that.
+	goesOn
 	// founds: nothing in etcd; the history begins anew.
 	founds
 )
@@ -61,18 +69,22 @@ func (c claim) judge(head *store.Head) (verdict, error) {
 		return 0, refuse("see whether this is the right etcd; --take-over publishes this directory there, "+
 			"and "+c.options.pushWith("--found ID:GEN")+" leads agents of the old tenant id on",
 			"etcd has tenant %q with id %v, this publisher knows it as %v", c.options.Tenant, head.Position.Tenant, c.known.Tenant)
-	case head.Position == c.known && c.push == nil && (c.stood == head.Position || head.Instance == c.instance):
+	case head.Position == c.known && c.push == nil && !(c.apart && c.takeOver) && (c.stood == head.Position || head.Instance == c.instance || c.beside(head)):
 		return stays, nil
 	case elected && c.lineage.eligible:
-		return joins, nil
+		return goesOn, nil
 	case elected:
 		return 0, c.ineligible(fmt.Sprintf("generation %d by %q (instance %s)", head.Position.Generation, head.Publisher, head.Instance))
+	case c.beside(head) && head.Instance != c.instance && !c.takeOver:
+		return goesOn, nil
 	case head.Digest == c.digest, c.takeOver:
 		return joins, nil
 	case c.push != nil:
 		return joins, c.mayPush(head)
-	case head.Instance == c.instance:
+	case head.Instance == c.instance && !c.apart:
 		return joins, nil
+	case head.Instance == c.instance:
+		return goesOn, nil
 	}
 	return 0, conflict("this directory differs from it, so it is not published; make them equal, or use --take-over to publish the directory",
 		"generation %d of tenant %q was published by %q (instance %s)", head.Position.Generation, c.options.Tenant, head.Publisher, head.Instance)
@@ -116,9 +128,20 @@ func (c claim) unmoved(head *store.Head) error {
 		c.options.Tenant, head.Position.Generation, head.Publisher, want)
 }
 
+// beside reports whether the head was committed under the name of this publisher, by another:
+// a push from elsewhere, or a rollback. In an election the lineage tells.
+func (c claim) beside(head *store.Head) bool {
+	return c.push == nil && c.lineage == nil && c.ours && head.Publisher == c.options.Name
+}
+
 // mayPush returns ErrConflict unless the head has this publisher's name. Who names the
-// head's generation instead has seen it.
+// head's generation instead has seen it. While a publisher goes on beside such a head, a push
+// of its directory would undo it.
 func (c claim) mayPush(head *store.Head) error {
+	if c.apart && !c.takeOver && c.push.Parent == nil {
+		return conflict(c.options.waysOut(), "generation %d of tenant %q has what was published beside this directory, which differs from it",
+			head.Position.Generation, c.options.Tenant)
+	}
 	if c.takeOver || c.push.Parent != nil || head.Publisher == c.options.Name {
 		return nil
 	}

@@ -55,7 +55,7 @@ func TestJudge(t *testing.T) {
 		"--parent 0 with a head":                                       {claim: claim{push: parent(0), options: Options{Name: "one"}}, err: ErrConflict},
 		"--parent 0 without one":                                       {none: true, claim: claim{push: parent(0)}, want: founds},
 		"--parent 5 without one":                                       {none: true, claim: claim{push: parent(5)}, err: ErrConflict},
-		"in an election an eligible directory is published":            {claim: claim{instance: "i2", lineage: &descent{eligible: true}}, want: joins},
+		"in an election an eligible directory is published":            {claim: claim{instance: "i2", lineage: &descent{eligible: true}}, want: goesOn},
 		"in an election no other directory is":                         {claim: claim{instance: "i2", lineage: &descent{}}, err: ErrConflict},
 		"not even one that equals what etcd was taken back to":         {claim: claim{instance: "i2", known: at(9), digest: equal, lineage: &descent{}}, err: ErrConflict},
 		"nor one whose own commit etcd was taken back to":              {claim: claim{instance: "i1", known: at(9), lineage: &descent{}}, err: ErrConflict},

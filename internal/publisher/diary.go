@@ -34,18 +34,23 @@ func newDiary(o Options) *diary {
 	}
 }
 
-// live notes that the head equals the directory, but for held paths.
-func (d *diary) live(held int, besides ...error) {
-	reason := ""
-	if held > 0 {
-		reason = fmt.Sprintf("%d paths are held back", held)
+// live notes that the head equals the directory, but for held paths, and for what others
+// have committed beside it.
+func (d *diary) live(held int, beside string, more ...error) {
+	var reasons []string
+	state := "live"
+	if beside != "" {
+		state, reasons = "beside", []string{beside}
 	}
-	for _, err := range besides {
+	if held > 0 {
+		reasons = append(reasons, fmt.Sprintf("%d paths are held back", held))
+	}
+	for _, err := range more {
 		if err != nil {
-			reason = strings.TrimPrefix(reason+"; "+err.Error(), "; ")
+			reasons = append(reasons, err.Error())
 		}
 	}
-	d.state("live", reason)
+	d.state(state, strings.Join(reasons, "; "))
 }
 
 // state notes what the source does, and why it waits if it does.
@@ -58,6 +63,10 @@ func (d *diary) state(state, reason string) {
 	}
 	if state == "holding" {
 		d.log.Warn("holding: nothing is published", "path", d.options.Dir, "reason", reason)
+	} else if state == "beside" && d.told.State != "beside" {
+		d.log.Warn("directory and head differ: edits are published", "path", d.options.Dir, "reason", reason)
+	} else if d.told.State == "beside" && state == "live" {
+		d.log.Info("directory and head are equal again", "path", d.options.Dir)
 	} else if state == "standby" {
 		d.log.Info("standing by", "path", d.options.Dir, "reason", reason)
 	} else if d.told.State == "holding" && state == "live" {

@@ -15,13 +15,17 @@ import (
 	"github.com/confsyncd/confsyncd/internal/store"
 )
 
-// memory is what a publisher remembers of one tenant and directory: its instance, and
-// the position and tree of the newest commit that it knows.
+// memory is what a publisher remembers of one tenant and directory: its instance, the
+// position and tree of the newest commit that it knows, and the directory as it was published
+// last, if that is not the same: see apart.
 type memory struct {
 	dir     *os.Root
 	lock    *os.File
 	journal *journal.Journal // nil if read only
 	state   journal.State
+	// ours is set if the newest commit that is known was made from the directory, or follows
+	// from such a one by commits beside it.
+	ours bool
 	// channels are the names of the head's channels, sorted.
 	channels []string
 }
@@ -39,6 +43,9 @@ func openMemory(o Options) (*memory, error) {
 	}
 	m := &memory{dir: dir}
 	if err := m.load(o); err != nil {
+		return nil, errors.Join(err, m.close())
+	}
+	if err := m.loadOurs(); err != nil {
 		return nil, errors.Join(err, m.close())
 	}
 	if err := m.loadChannels(); err != nil {
@@ -150,16 +157,24 @@ func (m *memory) readOnly() bool { return m.journal == nil }
 func (m *memory) instance() string { return m.state.Meta.Instance }
 
 func (m *memory) have() store.Have {
-	return store.Have{Position: m.state.Position, Tree: m.state.Managed}
+	return store.Have{Position: m.state.Position, Tree: m.state.All}
 }
 
-// remember makes a commit the one that is known, durably.
-func (m *memory) remember(at diff.Position, tree diff.Tree) error {
-	if at == m.state.Position {
+// base is the directory as it was published last: what differs from it now are edits.
+func (m *memory) base() diff.Tree { return m.state.Managed }
+
+// apart reports whether the tree of the newest commit is another than what the directory
+// was: others have committed under the publisher's own name.
+func (m *memory) apart() bool { return m.state.Managed.Digest() != m.state.All.Digest() }
+
+// remember makes a commit the one that is known, and base the directory of which nothing is
+// left to be committed, durably.
+func (m *memory) remember(at diff.Position, tree, base diff.Tree) error {
+	if at == m.state.Position && base.Digest() == m.state.Managed.Digest() {
 		return nil
 	}
 	next := m.state
-	next.Position, next.Managed, next.All = at, tree, tree
+	next.Position, next.Managed, next.All = at, base, tree
 	if m.readOnly() {
 		m.state = next
 		return nil
@@ -176,13 +191,14 @@ func (m *memory) advance(next journal.State) error {
 	is, at := m.journal.State(), next.Position
 	var err error
 	switch {
-	case is.Position == at:
+	case is.Position == at && is.Managed.Digest() == next.Managed.Digest():
 		err = m.journal.Mend()
-	case !is.Position.IsZero() && (is.Position.Tenant != at.Tenant || at.Generation <= is.Position.Generation):
+	case !is.Position.IsZero() && (is.Position.Tenant != at.Tenant || at != is.Position && at.Generation <= is.Position.Generation):
 		return m.create(next)
 	default:
-		changes := diff.Compare(is.Managed, next.Managed)
-		err = m.journal.Advance(journal.Pending{Meta: is.Meta, Position: at, Changes: changes, AllChanges: changes})
+		err = m.journal.Advance(journal.Pending{
+			Meta: is.Meta, Position: at, Changes: diff.Compare(is.Managed, next.Managed), AllChanges: diff.Compare(is.All, next.All),
+		})
 	}
 	if err == nil {
 		m.state = m.journal.State()

@@ -140,7 +140,7 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if err := p.noteChannels(); err != nil {
 		return outcome{}, err
 	}
-	known := p.memory.state.Managed
+	known := p.memory.base()
 	var dirs []string // nil: all
 	if !where.All {
 		dirs = append([]string{}, where.Dirs...)
@@ -161,6 +161,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if p.root == nil {
 		p.root = &found.Root
 	}
+	if err := p.together(found.Tree); err != nil {
+		return out, err
+	}
 	if err := p.register(ctx); err != nil {
 		return out, err
 	}
@@ -178,9 +181,9 @@ func (p *Publisher) step(ctx context.Context, where watcher.Dirty) (outcome, err
 	if err != nil {
 		return out, err
 	}
-	if len(found.Held) > 0 && known.Digest() != on.base.Digest() {
+	if len(found.Held) > 0 && known.Digest() != on.dir.Digest() {
 		// Held paths keep what is committed, and that is known only now.
-		if found, err = p.scanner.Scan(ctx, on.base, []string{}); err != nil {
+		if found, err = p.scanner.Scan(ctx, on.dir, []string{}); err != nil {
 			return outcome{}, err
 		}
 	}
@@ -221,6 +224,14 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 			return nil, err
 		}
 	}
+	if on.beside() {
+		// What is deleted here may be little of the head.
+		if err := p.guard(on.dir, diff.Compare(on.dir, found.Tree), found); err != nil {
+			return nil, err
+		}
+	}
+	dir := found.Tree
+	found = on.onto(found)
 	changes := diff.Compare(on.base, found.Tree)
 	used, err := p.quota(on.base, changes)
 	if err != nil {
@@ -228,7 +239,7 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	if len(changes) == 0 && !on.founding {
 		p.root = &found.Root
-		return nil, nil
+		return nil, p.settle(on, dir)
 	}
 	if err := p.guard(on.base, changes, found); err != nil {
 		return nil, err
@@ -253,7 +264,10 @@ func (p *Publisher) commit(ctx context.Context, on standing, found *scan.Result)
 	}
 	p.view = p.view.After(head)
 	p.root, p.allow, p.stood = &found.Root, Allow{}, head.Position
-	if err := p.memory.remember(head.Position, tree); err != nil {
+	if err := p.memory.rememberOurs(true); err != nil {
+		return nil, err
+	}
+	if err := p.memory.remember(head.Position, tree, on.published(tree, dir, out.left)); err != nil {
 		return nil, err
 	}
 	if len(out.left) > 0 {

@@ -288,11 +288,20 @@ func (d *daemon) after(ctx context.Context, out outcome, err error) time.Duratio
 		d.live = true
 		d.keepStamps() // Who kills it need not read all again.
 	}
-	d.diary.live(len(out.held), d.watcher.Degraded(), d.near)
+	d.diary.live(len(out.held), d.diary.beside(d.memory.have().Position.Generation, d.differences()), d.watcher.Degraded(), d.near)
 	if d.sweeps.garbage == nil { // else what a keyframe reuses may go
 		d.keeper.ask(d.commits(), d.view)
 	}
 	return heldWait(out.held)
+}
+
+// differences returns what leads from the head to the directory, while that is more than
+// edits.
+func (d *daemon) differences() []diff.Change {
+	if !d.memory.apart() {
+		return nil
+	}
+	return diff.Compare(d.memory.have().Tree, d.scanned)
 }
 
 // sooner returns the shorter of two waits.

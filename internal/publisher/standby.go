@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/codec"
-	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/election"
 	"github.com/confsyncd/confsyncd/internal/scan"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -63,52 +60,19 @@ func (p *Publisher) follow(ctx context.Context) error {
 		}
 		known = store.Have{} // a push --found led it on
 	}
-	steps := make(steps)
-	v, err := p.options.Store.ResolveEach(ctx, known, p.view, steps.add)
+	v, base, ok, err := p.walk(ctx, known, p.view)
 	if errors.Is(err, store.ErrRewound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	// Of what nobody of the election committed, nobody's directory need have anything.
-	ours := func(instance string) bool { return instance == p.memory.instance() || p.election.Peer(instance) }
-	if !steps.walk(known, head.Position.Generation, ours, p.lineage.moved) {
+	if !ok {
+		// Of what nobody of the election committed, nobody's directory need have anything.
 		p.lineage.reset()
+		base = v.Tree
 	}
-	return p.memory.remember(head.Position, v.Tree)
-}
-
-// steps are the trees that lead to a head, by generation.
-type steps map[uint64]step
-
-type step struct {
-	tree     diff.Tree
-	founding bool
-	instance string // of who committed it
-}
-
-func (s steps) add(r *codec.Record, tree diff.Tree) {
-	s[r.Generation] = step{tree, r.Founding, r.Instance}
-}
-
-// walk calls moved for each step from what is known to a generation, and reports whether
-// none is missing and all are ours.
-func (s steps) walk(known store.Have, to uint64, ours func(instance string) bool, moved func(before, after diff.Tree)) bool {
-	at, tree := known.Position.Generation, known.Tree
-	for _, g := range slices.Sorted(maps.Keys(s)) {
-		switch next := s[g]; {
-		case g <= at:
-		case !ours(next.instance):
-			return false
-		case g == at+1, next.founding:
-			moved(tree, next.tree)
-			at, tree = g, next.tree
-		default:
-			return false
-		}
-	}
-	return at == to
+	return p.memory.remember(head.Position, v.Tree, base)
 }
 
 // awaitLock waits until no other process of this host has the publisher's state: that one

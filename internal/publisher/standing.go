@@ -15,6 +15,9 @@ type standing struct {
 	// remembered: guards compare with it.
 	base     diff.Tree
 	founding bool
+	// dir is the directory of which nothing is left to be committed: base, unless the
+	// publisher goes on beside commits of others.
+	dir diff.Tree
 	// last is the position that the next commit follows; its generation may be above
 	// the head's.
 	last diff.Position
@@ -36,12 +39,17 @@ func (p *Publisher) judge(view store.View, tree diff.Tree) (verdict, error) {
 // stand returns what a publisher that may publish commits on top of.
 func (p *Publisher) stand(ctx context.Context, view store.View, does verdict, tree diff.Tree) (standing, error) {
 	known := p.memory.have()
+	if view.Head != nil && view.Head.Instance == p.memory.instance() {
+		if err := p.memory.rememberOurs(true); err != nil {
+			return standing{}, err
+		}
+	}
 	switch does {
 	case founds:
-		return p.foundOn(view.Head), nil
+		return p.foundOn(view.Head)
 	case stays:
-		return standing{head: view.Head, base: known.Tree, last: known.Position}, nil
-	case joins:
+		return standing{head: view.Head, base: known.Tree, last: known.Position, dir: p.memory.base()}, nil
+	case joins, goesOn:
 	}
 	if !known.Position.IsZero() && view.Head.Position.Tenant == known.Position.Tenant {
 		holds, err := p.options.Store.Holds(ctx, view, known.Position)
@@ -49,8 +57,11 @@ func (p *Publisher) stand(ctx context.Context, view store.View, does verdict, tr
 			return standing{}, err
 		}
 		if !holds {
-			return p.foundOn(view.Head), nil
+			return p.foundOn(view.Head)
 		}
+	}
+	if does == goesOn {
+		return p.goOn(ctx, view, tree)
 	}
 	return p.adopt(ctx, view, tree)
 }
@@ -72,12 +83,13 @@ func (p *Publisher) claim(head *store.Head, tree diff.Tree) claim {
 	c := claim{
 		options: p.options, push: p.push, instance: p.memory.instance(), known: p.memory.have().Position, stood: p.stood,
 		digest: tree.Digest(), takeOver: p.options.TakeOver && p.first.Same(head), unsure: p.unsure,
+		apart: p.memory.apart(), ours: p.memory.ours,
 	}
 	if p.registered != nil {
 		c.registered = p.registered.Registration
 	}
 	if p.election != nil {
-		found := p.lineage.look(p.memory.have().Tree, tree)
+		found := p.lineage.look(p.memory.base(), tree)
 		c.lineage = &found
 	}
 	return c
@@ -100,12 +112,18 @@ func (p *Publisher) follows() store.Have {
 // leadsOn reports whether an operator says what a founding follows.
 func (p *Publisher) leadsOn() bool { return p.push != nil && p.push.Found != nil }
 
-// foundOn stands on nothing in etcd: the next commit is a founding.
-func (p *Publisher) foundOn(head *store.Head) standing {
+// foundOn stands on nothing in etcd: the next commit is a founding. It returns ErrConflict if
+// that would undo what others have committed beside the directory, which only etcd had.
+func (p *Publisher) foundOn(head *store.Head) (standing, error) {
 	known := p.follows()
-	s := standing{head: head, founding: true, base: known.Tree, last: known.Position}
+	s := standing{head: head, founding: true, base: known.Tree, last: known.Position, dir: known.Tree}
+	buried := !p.leadsOn() && p.registered.Buried(s.last.Tenant) != nil
+	if p.memory.apart() && !(p.options.TakeOver && p.first.Same(head)) && !p.leadsOn() && !buried {
+		return s, conflict("publish the directory with "+p.options.pushWith("--take-over"),
+			"etcd has lost generation %d, which was committed beside this directory and differs from it", known.Position.Generation)
+	}
 	switch {
-	case s.last.Tenant.IsZero(), !p.leadsOn() && p.registered.Buried(s.last.Tenant) != nil:
+	case s.last.Tenant.IsZero(), buried:
 		s.last = diff.Position{Tenant: p.registered.ID}
 		if s.last.Tenant.IsZero() { // Nobody created it: it is born here.
 			rand.Read(s.last.Tenant[:]) // never fails, see crypto/rand
@@ -122,7 +140,7 @@ func (p *Publisher) foundOn(head *store.Head) standing {
 	if head != nil {
 		s.last.Generation = max(s.last.Generation, head.Position.Generation)
 	}
-	return s
+	return s, nil
 }
 
 // adopt stands on a head that this process did not write.
@@ -145,18 +163,21 @@ func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) 
 		}
 		tree = v.Tree
 	}
-	// What is known of another tenant id is given up only for what is committed: a guard
-	// may yet refuse.
+	// What is known of another tenant id, or that the directory is not what was published,
+	// is given up only for what is committed: a guard may yet refuse.
 	known := p.memory.state.Position
-	final := known.IsZero() || known.Tenant == head.Position.Tenant || equal
-	if known != head.Position && final {
-		if err := p.memory.remember(head.Position, tree); err != nil {
+	final := equal || !p.memory.apart() && (known.IsZero() || known.Tenant == head.Position.Tenant)
+	if (known != head.Position || p.memory.apart()) && final {
+		if err := p.memory.rememberOurs(head.Instance == p.memory.instance()); err != nil {
+			return standing{}, err
+		}
+		if err := p.memory.remember(head.Position, tree, tree); err != nil {
 			return standing{}, err
 		}
 		p.tellStands(head)
 	}
 	p.stood = head.Position
-	return standing{head: head, base: tree, last: head.Position}, nil
+	return standing{head: head, base: tree, last: head.Position, dir: tree}, nil
 }
 
 func (p *Publisher) tellStands(head *store.Head) {

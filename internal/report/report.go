@@ -33,12 +33,16 @@ type Report struct {
 	Prefix string `json:"prefix"`
 	Tenant string `json:"tenant"`
 	Dir    string `json:"dir"`
-	// State is one word: "live", "standby", "holding", "in_sync", "waiting" …
+	// State is one word: "live", "beside", "standby", "holding", "in_sync", "waiting" …
 	State string `json:"state"`
 	// Reason says what it waits for and what to do about it; empty if all is well.
 	Reason string `json:"reason,omitempty"`
 	// Held lists paths that are not published, with their reasons; the first of them.
 	Held []string `json:"held,omitempty"`
+	// Apart lists paths of a source's directory that differ from the head, since others have
+	// committed beside it; the first of ApartTotal.
+	Apart      []string `json:"apart,omitempty"`
+	ApartTotal int      `json:"apart_total,omitempty"`
 	// Drift lists paths of a target that are not as they were published, with how they
 	// differ; the first of DriftTotal.
 	Drift      []string `json:"drift,omitempty"`

@@ -11,9 +11,9 @@ import (
 )
 
 var (
-	// ErrNone: the tenant never had a rollout.
+	// ErrNone says that the tenant never had a rollout.
 	ErrNone = errors.New("there is no rollout")
-	// ErrOver: the rollout is over, or is what it is to become.
+	// ErrOver says that the rollout is over, or is what it is to become.
 	ErrOver = errors.New("nothing to change")
 )
 

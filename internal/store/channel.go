@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	// ErrBackwards: a channel would come to an older generation than it is at.
+	// ErrBackwards says that a channel would come to an older generation than it is at.
 	ErrBackwards = errors.New("a channel never goes back")
-	// ErrNoChannel: the tenant has no channel of that name.
+	// ErrNoChannel says that the tenant has no channel of that name.
 	ErrNoChannel = errors.New("no such channel")
 )
 

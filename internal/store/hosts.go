@@ -17,7 +17,7 @@ import (
 	"github.com/confsyncd/confsyncd/internal/logging"
 )
 
-// ErrAlive: a process goes by the id of the host.
+// ErrAlive says that a process goes by the id of the host.
 var ErrAlive = errors.New("the host is alive")
 
 // Hosts is what the hosts of a tenant say of themselves, and who lives, as they were at

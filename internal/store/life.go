@@ -25,8 +25,7 @@ type Life struct {
 
 // HostLives makes a process be seen as alive under a host's id, with a lease of ttl, in
 // whole seconds, rounded up. End must be called to end what it starts, which outlives ctx.
-// It returns ErrNoHead as Report does, or what became of the call; then nothing is left but, at
-// worst, a key that ends by itself.
+// It returns what became of the call; then nothing is left but, at worst, a key that ends by itself.
 func (s *Store) HostLives(ctx context.Context, id string, who codec.Alive, ttl time.Duration) (*Life, error) {
 	return s.live(ctx, s.keys.life(id, who.Instance), who, ttl)
 }

@@ -245,11 +245,11 @@ func (p *past) settled(d *store.Draft) {
 	p.Helper()
 	for before := p.keys("pub/packs/"); ; {
 		time.Sleep(20 * time.Millisecond)
-		if now := p.keys("pub/packs/"); now == before && d.Staged() > 0 {
+		now := p.keys("pub/packs/")
+		if now == before && d.Staged() > 0 {
 			return
-		} else {
-			before = now
 		}
+		before = now
 	}
 }
 
