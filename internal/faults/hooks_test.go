@@ -129,7 +129,9 @@ func (w *World) killBeforeReload() {
 func (w *World) killReverts() {
 	w.Helper()
 	h := w.withHooks()
-	w.Push()
+	// Random deletions may be many.
+	push := func() { w.Source.Must(w.T, "push", "--publisher", "ci", "--max-delete", "100%") }
+	push()
 	w.do(w.Target.Start("agent", w.AgentFlags()...))
 	w.applied()
 	h.mustHaveReloaded(w.Source.Generation(w.T))
@@ -141,7 +143,7 @@ func (w *World) killReverts() {
 		w.do(err)
 		w.do(os.WriteFile(h.path("unwell"), nil, 0o600))
 		w.Edit(5)
-		w.Push()
+		push()
 		reverts := lab.CountLines(w.Target.Log, `"reverted"`)
 		w.arm(tr, n, syscall.SIGKILL)
 		w.do(w.Target.StartTraced(tr, "agent", w.AgentFlags()...))
@@ -163,7 +165,7 @@ func (w *World) killReverts() {
 		h.mustHaveReloaded(good)
 		w.do(os.Remove(h.path("unwell")))
 		w.Edit(2)
-		w.Push()
+		push()
 		w.applied()
 		h.mustHaveReloaded(good + 2)
 		w.do(w.Target.Stop())

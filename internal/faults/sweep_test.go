@@ -16,11 +16,12 @@ func sweepCases() []Case {
 	by := func(sweep string) Setup { return Setup{Publish: append(slices.Clone(few), sweep)} }
 	return []Case{
 		{
-			Name: "gc killed at every write to etcd", Modes: []string{"files"}, Setup: by("0s"), Slow: true,
-			How: "SIGKILL by ptrace before the n-th write to etcd of a gc that keeps two generations and no pack for being young, n = 1, 2, … until one ends unkilled, while a publisher and an agent are at work; verify --store finds all right each time",
+			Name: "gc killed at every fourth write to etcd", Modes: []string{"files"}, Setup: by("0s"), Slow: true,
+			How: "SIGKILL by ptrace before the n-th write to etcd of a gc that keeps two generations and no pack for being young, n = 1, 5, … until one ends unkilled, while a publisher and an agent are at work; verify --store finds all right each time",
 			Try: func(w *World) {
 				h := w.history()
-				for n, killed := 1, true; killed; n++ {
+				w.Swept = true
+				for n, killed := 1, true; killed; n += 4 {
 					w.outdate(h, 3)
 					killed = w.killGC(n)
 					w.storeIsRight()
@@ -33,6 +34,7 @@ func sweepCases() []Case {
 			How: "SIGSTOP of the agent, commits until nothing that it has is retained, gc, compaction and defragmentation, SIGCONT; three times",
 			Try: func(w *World) {
 				h := w.history()
+				w.Swept = true
 				for range 3 {
 					w.do(w.Target.Daemon.Cmd.Process.Signal(syscall.SIGSTOP))
 					w.outdate(h, 6)
@@ -49,6 +51,7 @@ func sweepCases() []Case {
 			Name: "publisher cut off in the middle of its sweeps", Modes: []string{"files"}, Setup: by("1s"),
 			How: "a publisher that sweeps every second, and a proxy that throws away what etcd answers, for 1.2 s, five times while it commits",
 			Try: func(w *World) {
+				w.Swept = true
 				for range 5 {
 					for range 4 {
 						w.do(w.Writer.Large("weight.bin", 100<<10))

@@ -41,6 +41,8 @@ type World struct {
 	Want func() (lab.Tree, error)
 	// Rewound is set by a case that takes commits away from etcd.
 	Rewound bool
+	// Swept is set by a case that has old commits removed.
+	Swept bool
 
 	standbys []*lab.Host // more publishers of the source
 

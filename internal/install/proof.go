@@ -54,6 +54,13 @@ type Trial struct {
 type Content struct {
 	Version
 	Digest string `json:"digest"`
+	// At is the journal's position, which tells the tree from one that a later generation
+	// has made equal.
+	At Version `json:"at"`
+}
+
+func (c *Content) holds(s journal.State) bool {
+	return c != nil && c.At.Is(s.Position) && c.Digest == s.Managed.Digest().String()
 }
 
 // Undo is what stood at a path, which is None if nothing did.
@@ -180,8 +187,8 @@ func (t *Target) Content() Version { return t.proof.Content(t.State()) }
 
 // Content is Target.Content of a target whose journal says s.
 func (p Proof) Content(s journal.State) Version {
-	if r := p.Reverted; r != nil && r.Digest == s.Managed.Digest().String() {
-		return r.Version
+	if p.Reverted.holds(s) {
+		return p.Reverted.Version
 	}
 	return VersionOf(s.Position)
 }
@@ -229,7 +236,7 @@ func (t *Target) EndTrial() error {
 }
 
 func (t *Target) endTrial(p Proof) error {
-	if p.Reverted != nil && p.Reverted.Digest != t.State().Managed.Digest().String() {
+	if !p.Reverted.holds(t.State()) {
 		p.Reverted = nil
 	}
 	if err := t.setProof(p); err != nil {

@@ -207,7 +207,7 @@ func (t *Target) Revert(ctx context.Context, c Contents) (Result, error) {
 		return Result{}, fmt.Errorf("revert %q: %w", t.o.Dir, err)
 	}
 	p := t.proof
-	p.Reverted = &Content{trial.From, want.Digest().String()}
+	p.Reverted = &Content{trial.From, want.Digest().String(), VersionOf(s.Position)}
 	if err := t.setProof(p); err != nil {
 		return Result{}, err
 	}
@@ -220,7 +220,7 @@ func (t *Target) Revert(ctx context.Context, c Contents) (Result, error) {
 // Reverted reports whether the trial that was to be reverted is.
 func (t *Target) Reverted() bool {
 	p := t.proof
-	return p.Trial != nil && p.Trial.Reverting && p.Reverted != nil && p.Reverted.Digest == t.State().Managed.Digest().String() && !t.Interrupted()
+	return p.Trial != nil && p.Trial.Reverting && p.Reverted.holds(t.State()) && !t.Interrupted()
 }
 
 // undone returns the tree that the trial has led away from.

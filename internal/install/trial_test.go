@@ -163,6 +163,25 @@ func TestRevert_ofSeveralGenerations(t *testing.T) {
 	})
 }
 
+// A later generation may have the very files that were put back.
+func TestRevert_isOverWithTheNextGeneration(t *testing.T) {
+	target := mustOpen(t, tryingIn(Files, newDir(t)))
+	before := files{"a": "644 a1"}
+	mustApply(t, target, 1, before)
+	do(t, target.Proved())
+	mustApply(t, target, 2, files{"a": "644 a2"})
+	do(t, target.Refuse(refused, true, true))
+	_, err := target.Revert(t.Context(), noContents{})
+	do(t, errors.Join(err, target.EndTrial()))
+	if !target.Content().Is(position(1)) {
+		t.Errorf("after the revert the content is of %+v", target.Content())
+	}
+	mustApply(t, target, 3, before)
+	if !target.Content().Is(position(3)) {
+		t.Errorf("the content is of %+v", target.Content())
+	}
+}
+
 // What was adopted, or stood where nothing was managed, is none of ours to delete.
 func TestRevert_leavesWhatWasThereBefore(t *testing.T) {
 	o := tryingIn(Files, newDir(t))
