@@ -14,6 +14,9 @@ func agentFigure() Figure {
 		Name: "resident",
 		How: `VmRSS of agents that have just applied 200 and 100,000 files of 2 KB for the first time and have rested for 13 s, and VmHWM of these and of one that applied
 10,000; then of the one of 100,000 files after it was started again. All of it counts: the program's own pages, which other processes share, are 13 MB.`,
+		Profile: `three quarters are the program itself (RssFile): of its 15 MB the kernel maps what lies around each page that is touched (fault-around), so that resident pages
+follow the size of the program, 100 KB for 100 KB; an agent at rest touches 3 to 4 MB of them. By package (nm, probes without each): the runtime's tables 5.7 MB, TLS and X.509
+1.2, Protocol Buffers 0.7, HTTP and its profiles 0.7. Less would take a program for the agent alone, or profiles left out of packages (0.4).`,
 		Measure: measureAgent,
 	}
 }

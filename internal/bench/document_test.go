@@ -5,6 +5,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"runtime"
@@ -51,7 +52,11 @@ func head(b *bytes.Buffer, all map[string]*Result) {
 			fmt.Fprintf(b, "All of commit %s.\n\n", c)
 		}
 	} else {
-		fmt.Fprintf(b, "Commits (figures): %v.\n\n", commits)
+		var of []string
+		for _, c := range slices.Sorted(maps.Keys(commits)) {
+			of = append(of, fmt.Sprintf("%d figures of commit %s", commits[c], c))
+		}
+		fmt.Fprintf(b, "%s.\n\n", strings.Join(of, ", "))
 	}
 	fmt.Fprintf(b, "Machine: %s.\n\n", machine())
 	b.WriteString(reading)
