@@ -37,6 +37,18 @@ func (b *Backoff) Reset() { b.delay = 0 }
 // Wait waits for the next try. It returns ctx's error if that ends first.
 func (b *Backoff) Wait(ctx context.Context) error { return sleep(ctx, b.Next()) }
 
+// insist makes an attempt again while its error is Temporary, but not more than breakAfter
+// times: for what is one of several calls in a row. If each of them failed all, an etcd that
+// answers every other call would keep them from ever coming to the last.
+func insist(ctx context.Context, attempt func() error) error {
+	var pace Backoff
+	for tries := 1; ; tries++ {
+		if err := attempt(); err == nil || !Temporary(err) || tries == breakAfter || pace.Wait(ctx) != nil {
+			return err
+		}
+	}
+}
+
 func sleep(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()

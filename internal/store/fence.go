@@ -39,14 +39,12 @@ func (s *Store) readFence(ctx context.Context) (fence, error) {
 }
 
 // patientFence is readFence for who has much to do, and tries again for a while.
-func (s *Store) patientFence(ctx context.Context) (fence, error) {
-	var pace Backoff
-	for tries := 1; ; tries++ {
-		f, err := s.readFence(ctx)
-		if err == nil || !Temporary(err) || tries == breakAfter || pace.Wait(ctx) != nil {
-			return f, err
-		}
-	}
+func (s *Store) patientFence(ctx context.Context) (f fence, err error) {
+	err = insist(ctx, func() error {
+		f, err = s.readFence(ctx)
+		return err
+	})
+	return f, err
 }
 
 // unmoved is the comparison that fails if anything was removed since the fence was read.

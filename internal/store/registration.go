@@ -40,16 +40,18 @@ func (s *Store) RegisteredAs(r Registration) *Store {
 	return &registered
 }
 
-// Registration reads the tenant's registration. It returns an error that wraps
-// codec.ErrDamaged, or what became of the call.
+// Registration reads the tenant's registration, some times again if need be. It returns an
+// error that wraps codec.ErrDamaged, or what became of the call.
 func (s *Store) Registration(ctx context.Context) (r Registration, err error) {
 	var kvs []*mvccpb.KeyValue
-	err = s.call(ctx, "read the registration of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
-		resp, err := etcd.Get(ctx, s.keys.registration())
-		if err == nil {
-			kvs = resp.Kvs
-		}
-		return err
+	err = insist(ctx, func() error {
+		return s.call(ctx, "read the registration of "+s.tenant, false, func(ctx context.Context, etcd *clientv3.Client) error {
+			resp, err := etcd.Get(ctx, s.keys.registration())
+			if err == nil {
+				kvs = resp.Kvs
+			}
+			return err
+		})
 	})
 	if err != nil {
 		return r, err
