@@ -71,6 +71,9 @@ func (r Registration) Buried(id diff.TenantID) *Tombstone {
 
 // EncodeRegistration returns the stored bytes of r.
 func EncodeRegistration(r Registration) ([]byte, error) {
+	if err := r.check(); err != nil {
+		return nil, fmt.Errorf("encode registration: %w", err)
+	}
 	return encodeJSON("registration", r, MaxRegistration)
 }
 
@@ -80,6 +83,14 @@ func DecodeRegistration(b []byte) (r Registration, err error) {
 	if err := decodeJSON("registration", b, MaxRegistration, &r); err != nil {
 		return Registration{}, err
 	}
+	if err := r.check(); err != nil {
+		return Registration{}, err
+	}
+	return r, nil
+}
+
+// check returns ErrDamaged unless r is such as is stored.
+func (r Registration) check() error {
 	f := fields{of: "registration"}
 	f.check(!r.ID.IsZero() || len(r.Tombstones) > 0, "neither an id nor a tombstone")
 	f.check(len(r.Labels) <= MaxLabels, "%d labels", len(r.Labels))
@@ -93,8 +104,5 @@ func DecodeRegistration(b []byte) (r Registration, err error) {
 	for _, t := range r.Tombstones {
 		f.name(t.By)
 	}
-	if f.err != nil {
-		return Registration{}, f.err
-	}
-	return r, nil
+	return f.err
 }

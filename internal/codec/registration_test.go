@@ -105,3 +105,21 @@ func FuzzRegistration(f *testing.F) {
 		}
 	})
 }
+
+// What could not be read again would be in everybody's way for ever.
+func TestRegistrationThatCouldNotBeReadIsNotEncoded(t *testing.T) {
+	for name, change := range map[string]func(*Registration){
+		"a long name in a tombstone": func(r *Registration) { r.Tombstones[0].By = strings.Repeat("a", MaxName+1) },
+		"a long label":               func(r *Registration) { r.Labels["a"] = strings.Repeat("a", MaxName+1) },
+		"a quota below 0":            func(r *Registration) { r.QuotaFiles = -1 },
+		"neither id nor tombstone":   func(r *Registration) { *r = Registration{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := goldenRegistration()
+			change(&r)
+			if b, err := EncodeRegistration(r); err == nil {
+				t.Errorf("encoded as %d bytes", len(b))
+			}
+		})
+	}
+}

@@ -101,7 +101,11 @@ func (p *Publisher) goOn(ctx context.Context, view store.View, dir diff.Tree) (s
 			return standing{}, err
 		}
 	}
-	v, base, ok, err := p.walk(ctx, known, view)
+	from := known
+	if known.Position.Tenant != head.Position.Tenant {
+		from = store.Have{} // a push --found led it on
+	}
+	v, base, ok, err := p.walk(ctx, from, view)
 	if err != nil {
 		return standing{}, err
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/devetcd/devetcdtest"
+	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/report"
 )
@@ -304,4 +305,27 @@ func TestElectionGoesOnBesideARollback(t *testing.T) {
 			awaitReason(t, two.StateDir, "live")
 		})
 	}
+}
+
+// Where a push of the directory has led the tenant on to another id, that a rollback was before
+// keeps nobody from going on.
+func TestPublisherGoesOnAfterAPushThatFoundBesideARollback(t *testing.T) {
+	p, stop := newRolledBack(t)
+	saved := filepath.Join(t.TempDir(), "saved")
+	stop()
+	if err := os.CopyFS(saved, os.DirFS(p.options.StateDir)); err != nil {
+		t.Fatal(err)
+	}
+	o := p.options
+	o.TakeOver = true
+	c, err := p.push(o, publisher.PushOptions{Found: &diff.Position{Tenant: diff.TenantID{9}, Generation: 100}})
+	if err != nil || c == nil || !c.Founding {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	p.options.StateDir = saved // as if it had run beside the push
+	p.write("b", "b 3")
+	p.remove("new")
+	p.run(p.options)
+	p.await(map[string]string{"a": "a 2", "b": "b 3"})
+	p.state("live")
 }

@@ -90,6 +90,7 @@ func (d *daemon) keep(ctx context.Context, answer staged) {
 	switch {
 	case err == nil:
 		d.keeping.Ended()
+	case d.reregistered(ctx, err):
 	case ctx.Err() == nil && !errors.Is(err, store.ErrLostRace) && !errors.Is(err, store.ErrNotLeader) && !errors.Is(err, store.ErrRegistration):
 		d.keeping.Failed(err)
 	}

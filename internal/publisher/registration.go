@@ -27,6 +27,16 @@ func (p *Publisher) register(ctx context.Context) error {
 	return nil
 }
 
+// reregistered reads the registration again if an error says that it is another one, and reports
+// whether it has: what failed can be tried again.
+func (p *Publisher) reregistered(ctx context.Context, err error) bool {
+	if !errors.Is(err, store.ErrRegistration) {
+		return false
+	}
+	p.registeredUntil = time.Time{}
+	return p.register(ctx) == nil
+}
+
 // restrained returns when to look again if it is the registration that keeps the publisher
 // from publishing: nothing is watched that would tell of another one.
 func (p *Publisher) restrained(err error) time.Duration {

@@ -168,17 +168,16 @@ func (w *sourceWriter) stageOne(i int, c diff.Change, content []byte) error {
 	return w.dress(c, next(i))
 }
 
-// apply makes the changes: what goes away first, from the leaves up.
+// apply makes the changes: what goes away first, from the leaves up. What becomes another kind
+// stands until then, so that a publisher finds nothing missing wherever this ends.
 func (w *sourceWriter) apply(changes []diff.Change) error {
-	changes = slices.Clone(changes)
-	for i, c := range slices.Backward(changes) {
-		if c.Created() || !c.Deleted() && c.Old.Kind == c.New.Kind {
+	for _, c := range slices.Backward(changes) {
+		if !c.Deleted() {
 			continue
 		}
 		if err := w.remove(c); err != nil {
 			return fmt.Errorf("remove %q: %w", c.Path, err)
 		}
-		changes[i].Old = diff.Entry{}
 	}
 	for i, c := range changes {
 		if c.Deleted() {
@@ -222,20 +221,29 @@ func (w *sourceWriter) keep(c diff.Change) error {
 
 // put makes what is to stand at the path of a change.
 func (w *sourceWriter) put(i int, c diff.Change) error {
-	if c.New.Kind == diff.Directory {
-		if err := w.root.Mkdir(c.Path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	oldDir, newDir := c.Old.Kind == diff.Directory, c.New.Kind == diff.Directory
+	switch {
+	case c.Created() && !newDir:
+		if _, err := w.root.Lstat(c.Path); err == nil {
+			return fmt.Errorf("%w: it was made meanwhile", scan.ErrChanged)
+		}
+	case c.Created(), oldDir && newDir:
+	case oldDir || newDir:
+		if err := w.remove(c); err != nil {
 			return err
 		}
-		return w.dress(c, c.Path)
-	}
-	if c.Old.Kind != diff.None {
+	default:
 		if err := w.keep(c); err != nil {
 			return err
 		}
-	} else if _, err := w.root.Lstat(c.Path); err == nil {
-		return fmt.Errorf("%w: it was made meanwhile", scan.ErrChanged)
 	}
-	return w.root.Rename(next(i), c.Path)
+	if !newDir {
+		return w.root.Rename(next(i), c.Path)
+	}
+	if err := w.root.Mkdir(c.Path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return w.dress(c, c.Path)
 }
 
 // dress gives a file or directory its mode, and the owner of what it replaces, else of the

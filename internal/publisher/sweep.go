@@ -147,7 +147,7 @@ func (d *daemon) sweepBatch(ctx context.Context) {
 	case err == nil:
 		s.tries = 0
 		s.batch.Reset(store.SweepRest(time.Since(begin)))
-	case errors.Is(err, store.ErrLostRace) && s.tries < sweepTries:
+	case (errors.Is(err, store.ErrLostRace) || d.reregistered(ctx, err)) && s.tries < sweepTries:
 		s.tries++ // The feed brings the head that is there now.
 		s.batch.Reset(sweepAgain)
 	default:

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
 )
@@ -98,4 +99,36 @@ func newPlaceOf(p *place) *place {
 	other := &place{T: p.T, store: p.store, options: p.options}
 	other.options.Dir, other.options.StateDir, other.options.Name = p.TempDir(), p.TempDir(), "config-2"
 	return other
+}
+
+// A registration that was changed since the last commit keeps nothing from being swept.
+func TestDaemonSweepsAfterTheRegistrationWasChanged(t *testing.T) {
+	p := newPlace(t)
+	o := p.options
+	o.Sweep, o.Retain = 20*time.Millisecond, store.Retention{Generations: 20}
+	var packs atomic.Int64
+	o.Swept = func(n store.Count) { packs.Add(int64(n.Packs)) }
+	p.write("a", "1")
+	p.run(o)
+	p.await(map[string]string{"a": "1"})
+	p.state("live")
+	on, err := p.store.Standing(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.store.Register(t.Context(), on, codec.Registration{ID: on.View.Head.Position.Tenant, QuotaFiles: 9}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.store.StageKeyframe(t.Context(), on.View, nil); err != nil { // Nothing names its packs.
+		t.Fatal(err)
+	}
+	// The daemon sees another head, which it need not follow by a commit.
+	if _, err := p.store.MoveChannel(t.Context(), "stable", on.View.Head.Position); err != nil {
+		t.Fatal(err)
+	}
+	for until := time.Now().Add(time.Minute); packs.Load() == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			t.Fatal("nothing was swept")
+		}
+	}
 }

@@ -165,3 +165,33 @@ func TestWriteSourceIsRefused(t *testing.T) {
 		t.Errorf("the directory has %v", got)
 	}
 }
+
+// What is to become another kind is there until it does, also where that fails: a publisher
+// would commit that it is gone.
+func TestWriteSourceThatFailsLeavesWhatItHasNotReplaced(t *testing.T) {
+	p := newPlace(t)
+	at := func(path string) string { return filepath.Join(p.options.Dir, path) }
+	p.write("a", "a file, and ignored later")
+	p.write("z link", "a file")
+	p.write("z dir", "a file")
+	must(t, os.Mkdir(at("z file"), 0o700))
+	p.mustPush()
+	for _, path := range []string{"a", "z link", "z dir", "z file"} {
+		p.remove(path)
+	}
+	must(t, os.Symlink("elsewhere", at("z link")))
+	p.write("z dir/x", "x")
+	p.write("z file", "a file")
+	p.mustPush()
+	p.mustRollback(1)
+	p.options.Ignore = []string{"a"}
+	p.write("a", "in the way")
+	if _, err := publisher.WriteSource(t.Context(), p.options, false); err == nil {
+		t.Fatal("something in the way was overwritten")
+	}
+	for path, kind := range map[string]os.FileMode{"z link": os.ModeSymlink, "z dir": os.ModeDir, "z file": 0} {
+		if info, err := os.Lstat(at(path)); err != nil || info.Mode().Type() != kind {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
+	}
+}
