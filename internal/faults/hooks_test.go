@@ -29,7 +29,7 @@ func hooksCases() []Case {
 		},
 		{
 			Name: "agent that takes a generation back, at every fourth call",
-			How: "as before, of a generation that health refuses, until the previous files are back; the next agent brings the rest back; then a good generation " +
+			How: "as before, of a generation that reload fails with, until the previous files are back; the next agent brings the rest back; then a good generation " +
 				"is applied",
 			Slow:  true,
 			Setup: mixed,
@@ -44,8 +44,9 @@ type hooks struct {
 	dir string
 }
 
-// withHooks gives the agent hooks: reload writes down what it is told and sees, health fails while there is
-// a file, unwell.
+// withHooks gives the agent hooks: reload writes down what it is told and sees, then fails while there is
+// a file, unwell. Health is always well, and has long to say so: where it is late, on a busy machine, a
+// good generation would be taken back.
 func (w *World) withHooks() hooks {
 	w.Helper()
 	h := hooks{w: w, dir: filepath.Join(w.TempDir(), "hooks")}
@@ -62,8 +63,8 @@ dir = %q
 [target.hooks]
 reload = [%q]
 health = [%q]
-health_timeout = "50ms"
-`, w.Target.Tenant, w.Target.Dir, script("reload", `echo "$CONFSYNCD_GENERATION $(`+h.sum()+`)" >>`+h.path("reloads")), script("health", "test ! -e "+h.path("unwell"))), 0o600))
+health_timeout = "1m"
+`, w.Target.Tenant, w.Target.Dir, script("reload", `echo "$CONFSYNCD_GENERATION $(`+h.sum()+`)" >>`+h.path("reloads")+"\ntest ! -e "+h.path("unwell")), script("health", "true")), 0o600))
 	return h
 }
 
