@@ -3,6 +3,7 @@
 package faults
 
 import (
+	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
@@ -16,12 +17,12 @@ func sweepCases() []Case {
 	by := func(sweep string) Setup { return Setup{Publish: append(slices.Clone(few), sweep)} }
 	return []Case{
 		{
-			Name: "gc killed at every fourth write to etcd", Modes: []string{"files"}, Setup: by("0s"), Slow: true,
-			How: "SIGKILL by ptrace before the n-th write to etcd of a gc that keeps two generations and no pack for being young, n = 1, 5, … until one ends unkilled, while a publisher and an agent are at work; verify --store finds all right each time",
+			Name: "gc killed at every sixteenth write to etcd", Modes: []string{"files"}, Setup: by("0s"), Slow: true,
+			How: "SIGKILL by ptrace before the n-th write to etcd of a gc that keeps two generations and no pack for being young, n = 1, 17, … until one ends unkilled, while a publisher and an agent are at work; verify --store finds all right each time",
 			Try: func(w *World) {
 				h := w.history()
 				w.Swept = true
-				for n, killed := 1, true; killed; n += 4 {
+				for n, killed := 1, true; killed; n += 16 {
 					w.outdate(h, 3)
 					killed = w.killGC(n)
 					w.storeIsRight()
@@ -99,7 +100,8 @@ func (w *World) killGC(n int) bool {
 	tr := &lab.Trace{Counts: lab.Call.Socket}
 	w.arm(tr, n, syscall.SIGKILL)
 	args := append(gcFlags(), "--endpoints", w.Cluster.Members[0].Endpoint())
-	p, err := lab.StartTraced(tr, w.Target.Log+".gc", lab.Environment(), program, args...)
+	log := filepath.Join(w.TempDir(), "gc") // Beside the target it would be what the agent has left over.
+	p, err := lab.StartTraced(tr, log, lab.Environment(), program, args...)
 	w.do(err)
 	<-p.Ended
 	if tr.Disarm() == nil {

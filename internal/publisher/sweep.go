@@ -19,10 +19,10 @@ const (
 )
 
 // marker marks beside the steps what is to be swept, because that reads all that is new. It is
-// asked for one view at a time, and answers each time.
+// asked once at a time, and answers each time.
 type marker struct {
-	views chan store.View // capacity 1; never closed
-	done  chan marked     // never closed
+	asks chan struct{} // capacity 1; never closed
+	done chan marked   // never closed
 
 	store   *store.Store
 	sweeper *store.Sweeper // the marker's, until it has answered; then the loop's, until it asks
@@ -36,7 +36,7 @@ type marked struct {
 }
 
 func newMarker(o Options) *marker {
-	return &marker{views: make(chan store.View, 1), done: make(chan marked), store: o.Store, sweeper: o.Store.NewSweeper(o.Retain)}
+	return &marker{asks: make(chan struct{}, 1), done: make(chan marked), store: o.Store, sweeper: o.Store.NewSweeper(o.Retain)}
 }
 
 // run works until ctx ends, then returns nil.
@@ -45,9 +45,9 @@ func (m *marker) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case view := <-m.views:
+		case <-m.asks:
 			var answer marked
-			answer.garbage, answer.err = m.sweeper.Mark(ctx, view)
+			answer.garbage, answer.err = m.mark(ctx)
 			answer.space, _ = m.store.Space(ctx) // only to warn by
 			select {
 			case <-ctx.Done():
@@ -56,6 +56,22 @@ func (m *marker) run(ctx context.Context) error {
 			}
 		}
 	}
+}
+
+// mark marks what is there now. The loop's view is as old as the history, if nobody commits:
+// the packs that a sweep has removed since would be found there once more, or nothing at all,
+// if etcd was compacted since. That may also happen while it is being read.
+func (m *marker) mark(ctx context.Context) (garbage *store.Garbage, err error) {
+	for range 2 {
+		var view store.View
+		if view, err = m.store.View(ctx); err != nil {
+			return nil, err
+		}
+		if garbage, err = m.sweeper.Mark(ctx, view); !errors.Is(err, store.ErrGone) {
+			break
+		}
+	}
+	return garbage, err
 }
 
 // sweep is the daemon's part of a sweep: it removes what was marked, a batch between steps.
@@ -98,7 +114,7 @@ func (d *daemon) sweep() {
 	d.sweeps.due.Reset(d.options.Sweep)
 	if d.leads() && !d.sweeps.asked && d.sweeps.garbage == nil {
 		d.sweeps.asked, d.sweeps.begin = true, time.Now()
-		d.sweeps.marker.views <- d.view
+		d.sweeps.marker.asks <- struct{}{}
 	}
 }
 
