@@ -194,6 +194,11 @@ func (a *Agent) wake(ctx context.Context, feed *store.Feed) time.Duration {
 	if err := a.retry(); err != nil {
 		return a.failed(ctx, err)
 	}
+	if trial := a.applier.target.OnTrial(); trial != nil && trial.Reverting {
+		// A newer generation that fails is taken back to what it came upon: that must not be
+		// what was refused. What keeps the way back from being gone is told below.
+		_, _ = a.prove(ctx)
+	}
 	wait, inSync := a.follow(ctx, feed.Err())
 	if a.applier.target == nil {
 		return wait

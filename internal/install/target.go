@@ -306,6 +306,9 @@ func (t *Target) Close() error {
 	if t.parent != nil {
 		errs = append(errs, t.parent.Close())
 	}
+	// A hook of another target may be just starting: until it is executed it has a copy of the
+	// descriptor, which would hold the lock (fork(2), flock(2)).
+	errs = append(errs, unix.Flock(int(t.dir.Fd()), unix.LOCK_UN))
 	return errors.Join(append(errs, t.dir.Close())...)
 }
 
