@@ -210,14 +210,22 @@ func (d *daemon) tell() {
 	d.options.Status(now)
 }
 
-// note adds to what the next scan has to look at.
+// note adds to what the next scan has to look at. What was done under a busy file that has come
+// or gone need not have been told of as a whole: half of it may still be about to settle.
 func (d *daemon) note(more watcher.Dirty) {
-	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All, d.dirty.Poll || more.Poll
+	d.dirty.All, d.dirty.Poll = d.dirty.All || more.All || d.hadBusy(more), d.dirty.Poll || more.Poll
 	d.dirty.Dirs = merged(d.dirty.Dirs, more.Dirs)
 	d.dirty.Paths = merged(d.dirty.Paths, more.Paths)
 	if d.dirty.All || len(d.dirty.Dirs)+len(d.dirty.Paths) > maxDirty {
 		d.dirty.All, d.dirty.Dirs, d.dirty.Paths = true, nil, nil
 	}
+}
+
+// hadBusy reports whether a busy file may have come or gone.
+func (d *daemon) hadBusy(in watcher.Dirty) bool {
+	return slices.ContainsFunc(d.options.BusyFiles, func(path string) bool {
+		return slices.Contains(in.Paths, path) || slices.Contains(in.Dirs, diff.Parent(path))
+	})
 }
 
 // merged returns what is in either of two lists, sorted.
