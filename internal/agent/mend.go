@@ -81,6 +81,9 @@ func (a *Agent) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if dirs == nil {
+		a.applier.target.Remember()
+	}
 	a.dirty = dirty{}
 	if fresh := a.drifts.update(found, time.Now()); len(fresh) > 0 {
 		a.diary.drifted(fresh)

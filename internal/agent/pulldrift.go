@@ -18,6 +18,9 @@ const (
 	busyLook     = 100 * time.Millisecond
 )
 
+// rereadEvery is how long a pull goes by what those before it have read.
+const rereadEvery = time.Hour
+
 // Stuck is the error of a pull that could not put all right that others changed in a
 // target. Everything else is as published.
 type Stuck struct {
@@ -62,7 +65,7 @@ func (a *applier) mend(ctx context.Context, view store.View, done *Pulled) error
 // time to be closed.
 func (a *applier) drift(ctx context.Context) ([]install.Drifted, error) {
 	for end := time.Now().Add(busyPatience); ; {
-		found, err := a.target.Drift(ctx, nil, false)
+		found, err := a.target.Drift(ctx, nil, time.Since(a.target.Read()) > rereadEvery)
 		busy := slices.ContainsFunc(found, func(d install.Drifted) bool { return d.Busy })
 		if err != nil || !busy || a.options.ReportDrift || time.Now().After(end) {
 			return found, err

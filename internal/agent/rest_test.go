@@ -2,6 +2,7 @@ package agent
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 )
@@ -25,5 +26,23 @@ func TestAgentTellsOnceThatItRests(t *testing.T) {
 	}
 	if rested != 1 {
 		t.Errorf("told %d times, want once", rested)
+	}
+}
+
+func TestAgentReadsAllAgainWhenTheLastReadingWasLongAgo(t *testing.T) {
+	a := New(Options{Dir: t.TempDir(), Log: hclog.NewNullLogger()})
+	if wait := a.readAgain(); wait > rereadSoon || a.dirty.deep {
+		t.Errorf("without a target it waits %v", wait)
+	}
+	if err := a.openTarget(); err != nil {
+		t.Fatal(err)
+	}
+	defer a.closeTarget()
+	if wait := a.readAgain(); a.dirty.deep || wait < 50*time.Minute || wait > 66*time.Minute {
+		t.Errorf("just read, it waits %v, deep: %v", wait, a.dirty.deep)
+	}
+	a.every.deep = time.Nanosecond
+	if wait := a.readAgain(); !a.dirty.deep || wait > time.Second {
+		t.Errorf("long after the last reading it waits %v, deep: %v", wait, a.dirty.deep)
 	}
 }

@@ -28,6 +28,9 @@ const (
 
 	never = time.Duration(-1)
 
+	// Reading all files again is left to later in any case: first comes what waits for a start.
+	rereadSoon = 10 * time.Second
+
 	// Old trees are removed in pieces, so that no apply waits long for one.
 	tidyEvery = time.Second
 	tidyPiece = 50 * time.Millisecond
@@ -118,7 +121,7 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 	defer beat.Stop()
 	control := time.NewTicker(a.every.control)
 	defer control.Stop()
-	look, deep := time.NewTimer(jittered(a.every.look)), time.NewTimer(jittered(a.every.deep))
+	look, deep := time.NewTimer(jittered(a.every.look)), time.NewTimer(min(a.every.deep, rereadSoon))
 	defer look.Stop()
 	defer deep.Stop()
 	tidy := time.NewTimer(tidyEvery)
@@ -141,8 +144,10 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 			look.Reset(jittered(a.every.look))
 			a.dirty.all = true
 		case <-deep.C:
-			deep.Reset(jittered(a.every.deep))
-			a.dirty.deep = true
+			deep.Reset(a.readAgain())
+			if !a.dirty.deep {
+				continue
+			}
 		case <-tidy.C:
 			if wait := a.tidy(); wait != never {
 				tidy.Reset(wait)
@@ -161,6 +166,20 @@ func (a *Agent) loop(ctx context.Context, feed *store.Feed) error {
 			again.Reset(wait)
 		}
 	}
+}
+
+// readAgain asks for a look at all contents if the last one, which may have been another
+// process's, was long ago. It returns when to ask again.
+func (a *Agent) readAgain() time.Duration {
+	if a.applier.target == nil {
+		return min(a.every.deep, rereadSoon)
+	}
+	every := jittered(a.every.deep)
+	if wait := every - max(0, time.Since(a.applier.target.Read())); wait > 0 {
+		return wait
+	}
+	a.dirty.deep = true
+	return every
 }
 
 // rest tells once, some beats after much was done, that it is over.

@@ -58,7 +58,7 @@ func (d Drifted) NeedsContent() bool {
 // Drift compares what the journal says is managed with the disk, in path order: in the
 // given directories, or everywhere if dirs is nil. A directory that ends with a slash
 // stands for all below it too. Where one is missing, so is all below it. Contents are read where they are
-// not known since an earlier look; with deep, always. What is not managed is never
+// not known since an earlier look, by this process or one before it (see Read); with deep, always. What is not managed is never
 // read. A journal that others deleted is brought back. It returns an error that wraps
 // ErrGone, or the context's.
 func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
@@ -74,9 +74,13 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 	defer l.c.close()
 	managed := t.State().Managed
 	if dirs == nil {
+		begin := t.now()
 		t.stamps.keep(managed)
 		if err := l.below(ctx, "", managed.Root()); err != nil {
 			return nil, err
+		}
+		if deep {
+			t.stamps.complete, t.stamps.learned = begin, true
 		}
 		return l.found, nil
 	}
@@ -205,11 +209,8 @@ func (l *looker) compare(d *Drifted) (node, error) {
 	case n.kind != d.Want.Kind:
 		d.What, d.Why = OtherKind, fmt.Sprintf("a %s, not a %v", n.describe(), d.Want.Kind)
 	case d.Want.HasContent():
-		if err := l.content(dir, name, n, d); err != nil {
+		if err := l.content(dir, name, n, d, seen); err != nil {
 			return n, err
-		}
-		if !d.Found.Hash.IsZero() {
-			l.t.stamps.note(d.Path, n, d.Found.Hash, seen)
 		}
 	}
 	if d.What == "" {
@@ -225,13 +226,13 @@ func (l *looker) compare(d *Drifted) (node, error) {
 	return n, nil
 }
 
-// content compares what a file or symlink holds.
-func (l *looker) content(dir int, name string, n node, d *Drifted) error {
+// content compares what a file or symlink holds, which was seen at the given time.
+func (l *looker) content(dir int, name string, n node, d *Drifted, seen time.Time) error {
 	if n.size != d.Want.Size {
 		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes, not %d", n.size, d.Want.Size)
 		return nil
 	}
-	hash, known := l.t.stamps.hash(d.Path, n)
+	hash, known := l.t.stamps.hash(d.Path, n, seen)
 	if !known || l.deep {
 		var err error
 		if n.kind == diff.Symlink {
@@ -246,6 +247,9 @@ func (l *looker) content(dir int, name string, n node, d *Drifted) error {
 		}
 		if err != nil {
 			return err
+		}
+		if !hash.IsZero() {
+			l.t.stamps.note(d.Path, n, hash, seen)
 		}
 	}
 	d.Found.Hash = hash

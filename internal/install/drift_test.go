@@ -291,9 +291,9 @@ func TestDrift_readsContentsThatItKnowsOnlyWhenDeep(t *testing.T) {
 	target.now = func() time.Time { return time.Now().Add(time.Second) }
 	mustDrift(t, target, nil, map[string]Deviation{})
 	// As if it had been changed without a trace.
-	s := target.stamps["a"]
+	s := target.stamps.known["a"]
 	s.hash[0]++
-	target.stamps["a"] = s
+	target.stamps.known["a"] = s
 	mustDrift(t, target, nil, map[string]Deviation{"a": OtherBytes})
 	found, err := target.Drift(context.Background(), nil, true)
 	do(t, err)

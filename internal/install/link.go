@@ -117,7 +117,7 @@ func (l *linker) link(batch []linking) error {
 	for i, c := range batch {
 		if now := linked[i]; now.kind != diff.None {
 			l.b.w.survey.found[c.path] = now
-			t.stamps.relink(c.path, c.n, now)
+			t.stamps.relink(c.path, c.n, now, t.now())
 		}
 	}
 	return nil

@@ -359,7 +359,7 @@ func (l *oldLooker) unlink(dir int, path string, n node) error {
 		return err
 	}
 	now, err := l.liveAt(path)
-	l.t.stamps.relink(path, before, now)
+	l.t.stamps.relink(path, before, now, l.t.now())
 	return err
 }
 

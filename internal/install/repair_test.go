@@ -161,8 +161,8 @@ func TestApply_notesWhatItWrote(t *testing.T) {
 		}
 	}
 	mustApply(t, target, 1, published)
-	if _, ok := target.stamps["a"]; !ok || len(target.stamps) != 5 {
-		t.Errorf("noted %v", target.stamps)
+	if _, ok := target.stamps.known["a"]; !ok || len(target.stamps.known) != 5 {
+		t.Errorf("noted %v", target.stamps.known)
 	}
 	mustDrift(t, target, nil, map[string]Deviation{})
 	write(t, filepath.Join(dir, "a"), "eno")

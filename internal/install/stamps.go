@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/recall"
 )
 
 // raceWindow is how much older than the look at it a file's times must be to be
@@ -26,8 +27,19 @@ func racy(n node, seen time.Time) bool {
 }
 
 // stamps remembers which files were read, and what they held, so that a later look
-// need not read them again: the stat cache of a target. It lives in memory alone.
-type stamps map[string]stamp
+// need not read them again: the stat cache of a target.
+type stamps struct {
+	known map[string]stamp // by path; what this process has seen
+	// recalled is what a process before this one has seen, on the file system dev; nil if
+	// that is nothing.
+	recalled *recall.Known
+	dev      uint64
+	// complete is when the last reading of all contents began, by this process or one
+	// before it.
+	complete time.Time
+	learned  bool      // the next process would have to read what this one has
+	left     diff.Hash // the digest of the tree of which stamps were left to the next process
+}
 
 // stamp is a file or symlink as it stood when its content was known.
 type stamp struct {
@@ -37,18 +49,27 @@ type stamp struct {
 
 // note remembers that n, which stands at path, was seen at the given time and holds the
 // content of that hash. What could still change without a trace is not remembered.
-func (s stamps) note(path string, n node, hash diff.Hash, seen time.Time) {
+func (s *stamps) note(path string, n node, hash diff.Hash, seen time.Time) {
 	if racy(n, seen) {
-		delete(s, path)
+		delete(s.known, path)
 		return
 	}
-	s[path] = stamp{n, hash}
+	if is := (stamp{n, hash}); s.known[path] != is {
+		s.known[path], s.learned = is, true
+	}
 }
 
-// hash returns the content that n, which stands at path, is known to hold.
-func (s stamps) hash(path string, n node) (diff.Hash, bool) {
-	known, ok := s[path]
-	return known.hash, ok && known.node.same(n)
+// hash returns the content that n, which stands at path and is seen at the given time, is
+// known to hold.
+func (s *stamps) hash(path string, n node, seen time.Time) (diff.Hash, bool) {
+	if known, ok := s.known[path]; ok {
+		return known.hash, known.node.same(n)
+	}
+	if s.recalled == nil || n.dev != s.dev || racy(n, seen) {
+		return diff.Hash{}, false
+	}
+	e, was, ok := s.recalled.Get(path)
+	return e.Hash, ok && was == recallable(n) && e.Kind == n.kind && e.Size == n.size
 }
 
 // relink notes that a link to the file at path was made or removed, which changed its
@@ -56,17 +77,17 @@ func (s stamps) hash(path string, n node) (diff.Hash, bool) {
 //
 // RACE: who writes as many bytes and sets the mtime back between the two looks
 // (microseconds) goes unnoticed until all contents are read again.
-func (s stamps) relink(path string, n, now node) {
-	if known, ok := s.hash(path, n); ok && now.renamed(n) {
-		s[path] = stamp{now, known}
+func (s *stamps) relink(path string, n, now node, seen time.Time) {
+	if known, ok := s.hash(path, n, seen); ok && now.renamed(n) {
+		s.known[path], s.learned = stamp{now, known}, true
 	}
 }
 
 // keep forgets what is not managed any more.
-func (s stamps) keep(managed diff.Tree) {
-	for path := range s {
+func (s *stamps) keep(managed diff.Tree) {
+	for path := range s.known {
 		if e, ok := managed.Get(path); !ok || !e.HasContent() {
-			delete(s, path)
+			delete(s.known, path)
 		}
 	}
 }
@@ -82,14 +103,10 @@ func (t *Target) noteWritten(dir int, name string, s *step, staged node) {
 	if !s.New.HasContent() {
 		return
 	}
-	if racy(staged, t.now()) {
-		delete(t.stamps, s.Path)
-		return
-	}
 	n, err := lstat(dir, name)
-	if err != nil || !n.renamed(staged) {
-		delete(t.stamps, s.Path)
+	if err != nil || racy(staged, t.now()) || !n.renamed(staged) {
+		delete(t.stamps.known, s.Path)
 		return
 	}
-	t.stamps[s.Path] = stamp{n, s.New.Hash}
+	t.stamps.known[s.Path], t.stamps.learned = stamp{n, s.New.Hash}, true
 }

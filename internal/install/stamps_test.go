@@ -45,7 +45,7 @@ func TestStamps_surviveSwitchesAndTidying(t *testing.T) {
 	known := func(when string) {
 		t.Helper()
 		for _, path := range []string{"d/x", "l"} {
-			if _, ok := target.stamps.hash(path, nodeAt(t, dir, path)); !ok {
+			if _, ok := target.stamps.hash(path, nodeAt(t, dir, path), target.now()); !ok {
 				t.Errorf("%q is to be read again %s", path, when)
 			}
 		}

@@ -141,7 +141,7 @@ func (s *surveyor) step(i int, n node) (into bool, err error) {
 // be, it is put right, or taken along. It lets others work while it reads.
 func (s *surveyor) unchanged(dir int, name string, c diff.Change, n node) (into bool, err error) {
 	if n.kind == c.New.Kind && s.w.t.fits(n, c.New) {
-		if hash, ok := s.w.t.stamps.hash(c.Path, n); !c.New.HasContent() || ok && hash == c.New.Hash && n.size == c.New.Size {
+		if hash, ok := s.w.t.stamps.hash(c.Path, n, s.w.t.now()); !c.New.HasContent() || ok && hash == c.New.Hash && n.size == c.New.Size {
 			return true, nil
 		}
 	}

@@ -162,7 +162,7 @@ func openedAt(o Options, dir *os.File) *Target {
 	if o.Beat == nil {
 		o.Beat = func() {}
 	}
-	return &Target{o: o, dir: dir, stamps: stamps{}, now: time.Now, crash: func(string) {}}
+	return &Target{o: o, dir: dir, stamps: stamps{known: map[string]stamp{}, complete: time.Now()}, now: time.Now, crash: func(string) {}}
 }
 
 // load reads what an earlier process left in .confsyncd.
@@ -191,6 +191,7 @@ func (t *Target) load() error {
 	default:
 		t.journal = j
 	}
+	t.recall()
 	if err := t.recover(); err != nil {
 		return err
 	}
@@ -288,8 +289,9 @@ func (t *Target) apply(ctx context.Context, p Plan, c Contents) (*work, error) {
 	return w, err
 }
 
-// Close unlocks the target.
+// Close unlocks the target, and leaves what is known of it to who opens it next.
 func (t *Target) Close() error {
+	t.Remember()
 	var errs []error
 	if t.journal != nil {
 		errs = append(errs, t.journal.Close())

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
+	"github.com/confsyncd/confsyncd/internal/recall"
 )
 
 var (
@@ -74,9 +75,9 @@ type Scanner struct {
 	held  []Held     // of the last scan, sorted by path
 	doubt bool       // the next scan looks at everything
 
-	recalled *recalled // what another process knew; nil after the first scan
-	complete time.Time // when a reading of all files began; zero before the first scan
-	learned  bool      // something was read that Stamps has not told
+	recalled *recall.Known // what another process knew; nil after the first scan
+	complete time.Time     // when a reading of all files began; zero before the first scan
+	learned  bool          // something was read that Stamps has not told
 
 	unsettled map[string]sighting // by path, of files held as Unsettled
 	leaseless bool                // it was said that some files cannot be leased

@@ -174,7 +174,7 @@ func (w *walk) visit(in here, want *dirty) error {
 	case in.known.stale:
 		want = &dirty{self: true, deep: true}
 		if in.known.tree == nil {
-			in.known.files = w.recalled.records(in.path, w.rootID())
+			in.known.files = w.recalledIn(in.path)
 		}
 	case want == nil:
 		want = &dirty{self: true}
