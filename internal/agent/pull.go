@@ -44,7 +44,9 @@ func (p *Pulled) add(more Applied) {
 // when ctx ended.
 func Pull(ctx context.Context, o Options) (Pulled, error) {
 	var done Pulled
+	var at uint64
 	err := once(ctx, o, func(a *applier, view store.View) error {
+		defer func() { at = a.target.State().Position.Generation }()
 		var applied *Applied
 		var err error
 		if o.Pin == nil {
@@ -69,7 +71,7 @@ func Pull(ctx context.Context, o Options) (Pulled, error) {
 		}
 		return err
 	})
-	register(o, done, err)
+	register(o, at, done, err)
 	return done, err
 }
 
@@ -101,12 +103,18 @@ func (a *applier) prune(ctx context.Context, done *Pulled) error {
 }
 
 // register notes the target in state_dir, if it is one or is about to become one, with
-// what became of it.
-func register(o Options, done Pulled, err error) {
+// what became of it. It is at a generation, 0 if that is not known.
+func register(o Options, at uint64, done Pulled, err error) {
 	var conflict *install.Conflict
-	state, _, stateErr := install.ReadState(o.Dir)
-	if stateErr != nil && !errors.As(err, &conflict) || o.StateDir == "" || errors.Is(err, install.ErrLocked) {
+	if o.StateDir == "" || errors.Is(err, install.ErrLocked) {
 		return
+	}
+	if at == 0 && !errors.As(err, &conflict) {
+		state, _, err := install.ReadState(o.Dir)
+		if err != nil {
+			return
+		}
+		at = state.Position.Generation
 	}
 	r := report.Report{Role: report.Target, Prefix: o.Prefix, Tenant: o.Tenant, Dir: o.Dir, State: "in_sync"}
 	holds, holdErr := install.ReadHolds(o.Dir)
@@ -122,7 +130,7 @@ func register(o Options, done Pulled, err error) {
 	case err != nil:
 		r.State, r.Reason = "waiting", err.Error()
 	case len(done.Drift) > 0:
-		r.State, r.Reason = "drifted", driftReason(len(done.Drift), state.Position.Generation, true, 0)
+		r.State, r.Reason = "drifted", driftReason(len(done.Drift), at, true, 0)
 	}
 	for _, d := range done.Drift[:min(len(done.Drift), shown)] {
 		r.Drift = append(r.Drift, d.String())

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/diff"
@@ -70,20 +72,12 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 			return nil, t.fault("write", diff.OwnName+"/journal", err)
 		}
 	}
-	l := &looker{t: t, c: t.cursor(), deep: deep}
-	defer l.c.close()
 	managed := t.State().Managed
 	if dirs == nil {
-		begin := t.now()
-		t.stamps.keep(managed)
-		if err := l.below(ctx, "", managed.Root()); err != nil {
-			return nil, err
-		}
-		if deep {
-			t.stamps.complete, t.stamps.learned = begin, true
-		}
-		return l.found, nil
+		return t.driftAnywhere(ctx, managed, deep)
 	}
+	l := &looker{t: t, c: t.cursor(), deep: deep}
+	defer l.c.close()
 	dirs = slices.Clone(dirs)
 	slices.SortFunc(dirs, diff.ComparePaths)
 	for _, dir := range slices.Compact(dirs) {
@@ -92,9 +86,63 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 			return nil, err
 		}
 	}
-	slices.SortFunc(l.found, func(a, b Drifted) int { return diff.ComparePaths(a.Path, b.Path) })
+	l.sort()
 	l.found = slices.CompactFunc(l.found, func(a, b Drifted) bool { return a.Path == b.Path })
 	return l.found, nil
+}
+
+// lookBatch is how many paths one goroutine looks at a time.
+const lookBatch = 512
+
+// driftAnywhere is Drift of all that is managed. By stamps it is done by as many goroutines as
+// there are workers, since somebody may wait for it; contents that are known already are read
+// by one alone.
+func (t *Target) driftAnywhere(ctx context.Context, managed diff.Tree, deep bool) ([]Drifted, error) {
+	begin := t.now()
+	t.stamps.keep(managed)
+	g, ctx := errgroup.WithContext(ctx)
+	if g.SetLimit(workers()); deep {
+		g.SetLimit(1)
+	}
+	var mu sync.Mutex // guards all.found, and while the group is at work the stamps and Beat
+	all := &looker{t: t}
+	batch := make([]looking, 0, lookBatch)
+	flush := func() {
+		list := batch
+		batch = make([]looking, 0, lookBatch)
+		g.Go(func() error {
+			l := &looker{t: t, c: t.cursor(), deep: deep, shared: &mu}
+			defer l.c.close()
+			err := l.batch(ctx, list)
+			mu.Lock()
+			defer mu.Unlock()
+			all.found = append(all.found, l.found...)
+			return err
+		})
+	}
+	for path, e := range managed.All() {
+		if batch = append(batch, looking{path, e}); len(batch) == lookBatch {
+			flush()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	flush()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	all.sort()
+	if deep {
+		t.stamps.complete, t.stamps.learned = begin, true
+	}
+	return all.found, nil
+}
+
+// looking is a path that is to be looked at, and what should stand there.
+type looking struct {
+	path string
+	want diff.Entry
 }
 
 // looker compares managed paths with the disk.
@@ -104,6 +152,32 @@ type looker struct {
 	deep  bool
 	each  func(path string, bytes int64) // told of every path, if set
 	found []Drifted
+	// shared guards the target's stamps and Beat, if several goroutines look at a time.
+	shared *sync.Mutex
+}
+
+// alone does something that one goroutine may do at a time.
+func (l *looker) alone(do func()) {
+	if l.shared != nil {
+		l.shared.Lock()
+		defer l.shared.Unlock()
+	}
+	do()
+}
+
+func (l *looker) sort() {
+	slices.SortFunc(l.found, func(a, b Drifted) int { return diff.ComparePaths(a.Path, b.Path) })
+}
+
+// batch looks at paths, which are in order.
+func (l *looker) batch(ctx context.Context, list []looking) error {
+	for _, at := range list {
+		_, err := l.look(at.path, at.want)
+		if err = errors.Join(err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // directory looks at one directory and at what lies in it, or below it too.
@@ -149,7 +223,7 @@ func (l *looker) below(ctx context.Context, dir string, d *diff.Dir) error {
 // look compares one path. It reports whether no directory stands there, so that nothing
 // managed can lie below.
 func (l *looker) look(path string, want diff.Entry) (gone bool, err error) {
-	l.t.o.Beat()
+	l.alone(l.t.o.Beat)
 	d := Drifted{Path: path, Want: want}
 	n, err := l.compare(&d)
 	if err != nil && d.What == "" {
@@ -232,7 +306,9 @@ func (l *looker) content(dir int, name string, n node, d *Drifted, seen time.Tim
 		d.What, d.Why = OtherBytes, fmt.Sprintf("other content, %d bytes, not %d", n.size, d.Want.Size)
 		return nil
 	}
-	hash, known := l.t.stamps.hash(d.Path, n, seen)
+	var hash diff.Hash
+	var known bool
+	l.alone(func() { hash, known = l.t.stamps.hash(d.Path, n, seen) })
 	if !known || l.deep {
 		var err error
 		if n.kind == diff.Symlink {
@@ -249,7 +325,7 @@ func (l *looker) content(dir int, name string, n node, d *Drifted, seen time.Tim
 			return err
 		}
 		if !hash.IsZero() {
-			l.t.stamps.note(d.Path, n, hash, seen)
+			l.alone(func() { l.t.stamps.note(d.Path, n, hash, seen) })
 		}
 	}
 	d.Found.Hash = hash
