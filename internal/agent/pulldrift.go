@@ -33,7 +33,8 @@ func (s *Stuck) Error() string {
 }
 
 // mend puts right what others changed in the target, or with Options.ReportDrift says
-// what that is. All is looked at by content, but for what this process has just written.
+// what that is. All is looked at by content, but for what this process has just written,
+// and what was read within the hour and has its stamp still, see install.Target.Read.
 func (a *applier) mend(ctx context.Context, view store.View, done *Pulled) error {
 	begin := time.Now()
 	found, err := a.drift(ctx)

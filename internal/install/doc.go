@@ -26,7 +26,7 @@
 //
 // An apply of the whole tree: survey and walk, build and link, exchange, old.
 //
-// What others change: stamps and busy tell what need not or must not be read, drift
+// What others change: stamps, recall and busy tell what need not or must not be read, drift
 // and verify find it, repair puts it right.
 //
 // What looks ahead and changes nothing: check, peek. What an operator says: accept,
