@@ -89,7 +89,7 @@ func judge(t codec.HostTarget, generation uint64) (Verdict, string) {
 	case t.Quarantined > 0 && t.Quarantined >= generation:
 		return Failed, fmt.Sprintf("it refused generation %d", t.Quarantined)
 	case t.Applied < generation && t.Seen < generation && t.Applied == t.Seen:
-		return Pending, fmt.Sprintf("at generation %d, and knows of none that it is to have next", t.Applied)
+		return Pending, fmt.Sprintf("at generation %d, and has told of no newer one yet", t.Applied)
 	case t.Applied < generation && t.Reason != "":
 		return Pending, fmt.Sprintf("at generation %d, %s: %s", t.Applied, t.State, t.Reason)
 	case t.Applied < generation:
