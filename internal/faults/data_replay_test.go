@@ -91,7 +91,7 @@ func (w *World) foreign() {
 	w.do(err)
 	w.do(writer.Fill(50))
 	other.Must(w.T, "push")
-	w.do(writer.Edit())
+	w.do(writer.PutFile(writer.Pick(writer.Paths(func(n lab.Node) bool { return n.Mode.IsRegular() })))) // Some edits change nothing.
 	other.Must(w.T, "push")
 	w.Replace(3)
 	w.Equal(w.c.within())

@@ -3,12 +3,14 @@
 package faults
 
 import (
+	"context"
 	"errors"
 	"os"
 	"strings"
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/confsyncd/confsyncd/internal/lab"
@@ -222,14 +224,31 @@ func (w *World) replaceMember() {
 	w.do(replaced.Kill())
 	w.Count("kills", 1)
 	w.Edit(10)
+	// One without a leader never answers: each try has its end.
+	try := func(change func(context.Context) error) {
+		_, err := lab.Eventually(time.Minute, func() error {
+			ctx, cancel := context.WithTimeout(w.Context(), 5*time.Second)
+			defer cancel()
+			return change(ctx)
+		})
+		w.do(err)
+	}
 	for _, m := range members.Members {
 		if m.Name == "member0" {
-			_, err = other.MemberRemove(w.Context(), m.ID)
-			w.do(err)
+			try(func(ctx context.Context) error {
+				_, err := other.MemberRemove(ctx, m.ID)
+				if errors.Is(err, rpctypes.ErrMemberNotFound) {
+					return nil // By a try that was given up.
+				}
+				return err
+			})
 		}
 	}
-	_, err = lab.Eventually(20*time.Second, func() error { // Until what is left is healthy.
-		_, err := other.MemberAdd(w.Context(), []string{"http://" + w.Cluster.Peers[0]})
+	try(func(ctx context.Context) error { // Until what is left is healthy.
+		_, err := other.MemberAdd(ctx, []string{"http://" + w.Cluster.Peers[0]})
+		if errors.Is(err, rpctypes.ErrPeerURLExist) {
+			return nil
+		}
 		return err
 	})
 	w.do(err)

@@ -144,7 +144,7 @@ func (w *World) fails(c failingCall) {
 			w.do(w.Target.Daemon.Cmd.Process.Signal(unix.SIGUSR1)) // All contents are read.
 		}
 		if when == "1+" && !c.quiet {
-			in.Await(1)
+			w.awaitEditing(in)
 			text := map[string]string{"EIO": "input/output error", "ENOSPC": "no space left on device", "EROFS": "read-only file system"}[c.errno]
 			remedy := map[string]string{"EIO": "look at the disk and the kernel's log", "ENOSPC": "make room", "EROFS": "mount it writable"}[c.errno]
 			w.tells(text, remedy, w.Target.Dir)
@@ -168,6 +168,25 @@ func (w *World) fails(c failingCall) {
 	if hits == 0 {
 		w.Errorf("no call of %s failed", c.name)
 	}
+}
+
+// awaitEditing waits until a call was made to fail, and goes on editing: what was drawn may
+// come to an apply without that call.
+func (w *World) awaitEditing(in *injection) {
+	w.Helper()
+	for range 20 {
+		_, err := lab.Eventually(time.Second, func() error {
+			if in.Hits() == 0 {
+				return errors.New("no call failed")
+			}
+			return nil
+		})
+		if err == nil {
+			return
+		}
+		w.Mixed()
+	}
+	in.Await(1)
 }
 
 // tryStagedAgain has what is made durable fail, and looks what was written after that.

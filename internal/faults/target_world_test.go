@@ -282,5 +282,10 @@ func (in *injection) End() {
 	}
 	in.w.Count("failed calls", in.Hits())
 	_ = in.cmd.Process.Signal(unix.SIGTERM) // It lets go of the process, and ends.
-	_ = in.cmd.Wait()                       // By the signal.
+	late := time.AfterFunc(20*time.Second, func() {
+		in.w.Errorf("strace did not end")
+		_ = in.cmd.Process.Kill() // The kernel lets go then.
+	})
+	_ = in.cmd.Wait() // By the signal.
+	late.Stop()
 }

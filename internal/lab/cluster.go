@@ -145,6 +145,7 @@ func (c *Cluster) Client(t testing.TB) *clientv3.Client {
 	first := c.Members[0]
 	cl, err := clientv3.New(clientv3.Config{
 		Endpoints: strings.Split(c.Endpoints(), ","), TLS: first.TLS, Username: first.User, Password: first.Password, DialTimeout: 5 * time.Second,
+		DialOptions: bounded(),
 	})
 	if err != nil {
 		t.Fatal(err)

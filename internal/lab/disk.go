@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -89,7 +91,27 @@ func (d *Disk) Remount() error {
 		return fmt.Errorf("unmount %s: %w", d.Dir, err)
 	}
 	d.mounted = false
+	// As long as anything keeps it alive, a mount would show the one that was cut.
+	if _, err = Eventually(30*time.Second, d.gone); err != nil {
+		return err
+	}
 	return d.mount()
+}
+
+// gone returns nil once no loop device leads to the image any more: the file system that
+// lay on it has ended.
+func (d *Disk) gone() error {
+	devices, err := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	if err != nil {
+		return err
+	}
+	for _, device := range devices {
+		b, err := os.ReadFile(device)
+		if err == nil && strings.TrimSpace(string(b)) == d.image { // It may have gone meanwhile.
+			return fmt.Errorf("%s is in use still", d.image)
+		}
+	}
+	return nil
 }
 
 func command(name string, args ...string) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 
 	"github.com/confsyncd/confsyncd/internal/logging"
 )
@@ -132,8 +133,21 @@ func (e *Etcd) Restore(from string) error {
 func (e *Etcd) Dial(user, password string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints: []string{e.Endpoint()}, TLS: e.TLS, Username: user, Password: password, DialTimeout: 5 * time.Second,
-		Logger: logging.Zap(hclog.NewNullLogger()),
+		Logger: logging.Zap(hclog.NewNullLogger()), DialOptions: bounded(),
 	})
+}
+
+// bounded ends calls that have no deadline after a minute, which without one may wait for
+// ever: for a leader that was killed, say.
+func bounded() []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+		if _, ok := ctx.Deadline(); !ok {
+			bound, cancel := context.WithTimeout(ctx, time.Minute)
+			defer cancel()
+			ctx = bound
+		}
+		return invoke(ctx, method, req, reply, cc, opts...)
+	})}
 }
 
 // Client returns a client that ends with the test.

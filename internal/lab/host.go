@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -112,6 +113,12 @@ func (h *Host) Command(t testing.TB, args ...string) Ran {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// A command that hangs tells where.
+	late := time.AfterFunc(10*time.Minute, func() {
+		t.Errorf("%q runs for 10 minutes", args)
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+	})
+	defer late.Stop()
 	ended, peaked := make(chan struct{}), make(chan int64, 1)
 	go func() { peaked <- peak(cmd.Process.Pid, ended) }()
 	err := cmd.Wait()

@@ -13,6 +13,10 @@ import (
 const (
 	lookEvery  = time.Second // how often the root's identity is checked
 	retryEvery = time.Minute // how often missing watches are asked for again
+
+	// coarse is what a timer of Go may be late: its netpoller waits in whole milliseconds
+	// (epoll_wait(2)).
+	coarse = time.Millisecond
 )
 
 // state is what Run last reported in the log.
@@ -58,13 +62,13 @@ func (w *Watcher) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 		case <-r.ready():
-			// With no time to settle, a timer would only add the millisecond to which
-			// epoll_wait(2) rounds it.
+			// With no time to settle, a timer would only be late.
 			r.note(ctx)
 			if r.due() {
 				r.settle(ctx)
 			}
 		case <-settled.C:
+			r.rest()
 			r.settle(ctx)
 		case <-poll.C:
 			r.signal(r.polls.take())
@@ -92,7 +96,7 @@ func (r *run) ready() <-chan struct{} {
 func (r *run) arm(settled, poll *time.Timer) {
 	settled.Stop()
 	if !r.batch.empty() {
-		settled.Reset(time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)))
+		settled.Reset(time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)) - coarse)
 	}
 	poll.Stop()
 	if !r.polls.due.IsZero() {
@@ -103,6 +107,18 @@ func (r *run) arm(settled, poll *time.Timer) {
 func (r *run) note(ctx context.Context) {
 	if r.set != nil && !r.set.note(ctx, &r.batch, time.Now()) {
 		r.overflowed()
+	}
+}
+
+// rest waits for what the timer has left until the batch is due, if it is that: nanosleep(2)
+// is late by some 50 µs. Interrupted, it leaves the rest to the timer again.
+func (r *run) rest() {
+	if r.batch.empty() {
+		return
+	}
+	if left := time.Until(r.batch.due(r.o.Settle, r.o.MaxDelay)); left > 0 && left <= coarse {
+		ts := unix.NsecToTimespec(left.Nanoseconds())
+		_ = unix.Nanosleep(&ts, nil)
 	}
 }
 
