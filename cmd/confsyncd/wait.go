@@ -125,9 +125,9 @@ func (a *app) wait(ctx context.Context, f waitFlags) error {
 func (f waitFlags) until(ctx context.Context, s *store.Store, done func(fleet.Fleet) bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	timeout, heard := time.NewTimer(f.timeout), time.NewTimer(hearing)
+	timeout, tick := time.NewTimer(f.timeout), time.NewTicker(time.Second) // The bar shows that time passes.
 	defer timeout.Stop()
-	defer heard.Stop()
+	defer tick.Stop()
 	feed := fleet.NewFeed()
 	var g errgroup.Group
 	g.Go(func() error { return fleet.Follow(ctx, s, feed) })
@@ -146,7 +146,7 @@ func (f waitFlags) until(ctx context.Context, s *store.Store, done func(fleet.Fl
 		select {
 		case <-feed.HeadChanged():
 		case <-feed.HostsChanged():
-		case <-heard.C:
+		case <-tick.C:
 		case <-timeout.C:
 			return nil
 		case <-ctx.Done():
