@@ -385,6 +385,15 @@ func (t *targetStatus) hold(h install.Holds) {
 	}
 }
 
+// applied returns the generation whose files the target has: after a revert not the one
+// that its journal is at.
+func (t *targetStatus) applied() uint64 {
+	if t.Reverted > 0 {
+		return t.Reverted
+	}
+	return t.Generation
+}
+
 // compare works out how far behind the head a target is.
 func (t *targetStatus) compare(tenants []tenantStatus) {
 	for _, head := range tenants {
@@ -399,7 +408,7 @@ func (t *targetStatus) compare(tenants []tenantStatus) {
 		if t.unread || head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
 			continue
 		}
-		behind := head.Generation - t.Generation
+		behind := head.Generation - t.applied()
 		t.Behind = &behind
 		if behind > 0 && t.State == inSync {
 			t.State = "behind" // it is not told yet, or nobody runs to tell

@@ -127,10 +127,13 @@ func channelsText(channels []channelState) string {
 	return strings.Join(words, ", ")
 }
 
-// generation writes which one a target has.
+// generation writes which one a target is at, and whose files it has if they are another's.
 func (t targetStatus) generation() string {
-	if t.unread {
+	switch {
+	case t.unread:
 		return "?"
+	case t.Reverted > 0:
+		return fmt.Sprintf("%d (files of %d)", t.Generation, t.Reverted)
 	}
 	return fmt.Sprint(t.Generation)
 }
