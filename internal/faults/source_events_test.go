@@ -157,7 +157,7 @@ func storm(w *World) {
 	before := w.Source.Generation(w.T)
 	edits := 0
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); edits++ {
-		w.do(w.Writer.Put(w.Writer.Pick(w.sortedFiles())))
+		w.do(w.Writer.PutFile(w.Writer.Pick(w.sortedFiles())))
 		time.Sleep(5 * time.Millisecond)
 	}
 	w.Healed()
