@@ -47,6 +47,7 @@ type tenantStatus struct {
 	Message    string     `json:"message,omitempty"`
 	Founding   uint64     `json:"founding,omitempty"`
 	Keyframe   uint64     `json:"keyframe,omitempty"`
+	Rollback   uint64     `json:"rollback,omitempty"`
 	Error      string     `json:"error,omitempty"`
 	// PublisherState is "live" or "gone"; empty if it is not known.
 	PublisherState string         `json:"publisher_state,omitempty"`
@@ -270,6 +271,7 @@ func (t *tenantStatus) seeHead(ctx context.Context, s *store.Store, view store.V
 	h := view.Head
 	t.TenantID, t.Generation, t.Commit = h.Position.Tenant.String(), h.Position.Generation, h.Position.Commit.String()
 	t.Publisher, t.Instance, t.Founding, t.Keyframe = h.Publisher, h.Instance, h.Founding, h.Keyframe.Generation
+	t.Rollback = h.Rollback
 	t.Channels = nil
 	for _, c := range h.AllChannels() {
 		at := channelState{Channel: c.Name, Generation: c.Generation}
