@@ -215,7 +215,7 @@ func (a *app) printRollout(tenant string, r codec.Rollout) error {
 	if f.Reason != "" {
 		reason = ": " + printable(f.Reason)
 	}
-	if err := a.printf("%s: generation %d, after %d, to the hosts of channel %s: %s%s\n", tenant, f.Generation, f.From, f.Channel, word(f.State), reason); err != nil {
+	if err := a.printf("%s: generation %d, after %d, to the hosts of channel %s: %s%s\n", tenant, f.Generation, f.From, said(f.Channel), word(f.State), reason); err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
@@ -231,4 +231,4 @@ func (a *app) printRollout(tenant string, r codec.Rollout) error {
 }
 
 // word shows a state as a person reads it.
-func word(state string) string { return strings.ReplaceAll(state, "_", " ") }
+func word(state string) string { return said(strings.ReplaceAll(state, "_", " ")) }

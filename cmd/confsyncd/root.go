@@ -41,7 +41,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	root.SetErr(errOut)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintf(errOut, "confsyncd: %v\n", err)
+		fmt.Fprintf(errOut, "confsyncd: %s\n", visible(err.Error())) // It may quote what others have said.
 	}
 	return exitCode(err)
 }

@@ -25,7 +25,7 @@ func (s *status) text() string {
 	}
 	var b strings.Builder
 	if s.Warning != "" {
-		fmt.Fprintf(&b, "warning    %s\n", s.Warning)
+		fmt.Fprintf(&b, "warning    %s\n", said(s.Warning))
 	}
 	for _, t := range s.Tenants {
 		t.text(&b)
@@ -34,7 +34,7 @@ func (s *status) text() string {
 	if len(s.Sources) > 0 {
 		fmt.Fprintf(w, "\nSOURCE\tTENANT\tSTATE\tSINCE\tPROCESS\n")
 		for _, x := range s.Sources {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.State, x.process)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", printable(x.Dir), said(x.Tenant), said(x.State), x.process)
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Sources {
@@ -45,7 +45,7 @@ func (s *status) text() string {
 	if len(s.Targets) > 0 {
 		fmt.Fprintf(w, "\nTARGET\tTENANT\tGENERATION\tBEHIND\tSTATE\tSINCE\tPROCESS\n")
 		for _, x := range s.Targets {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(x.Dir), x.Tenant, x.generation(), x.behind(), x.State, x.process)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(x.Dir), said(x.Tenant), x.generation(), x.behind(), said(x.State), x.process)
 		}
 		_ = w.Flush() // into memory
 		for _, x := range s.Targets {
@@ -60,11 +60,11 @@ func (s *status) text() string {
 }
 
 func (t tenantStatus) text(b *strings.Builder) {
-	fmt.Fprintf(b, "tenant     %s\n", t.Tenant)
+	fmt.Fprintf(b, "tenant     %s\n", said(t.Tenant))
 	t.headText(b)
 	switch {
 	case t.HostsError != "":
-		fmt.Fprintf(b, "hosts      unknown: %s\n", t.HostsError)
+		fmt.Fprintf(b, "hosts      unknown: %s\n", said(t.HostsError))
 	case len(t.Hosts) > 0:
 		fmt.Fprintf(b, "hosts      %s\n\n", t.HostTotals)
 		hostTable(b, t.Hosts, mostHosts)
@@ -96,7 +96,7 @@ func (t tenantStatus) headText(b *strings.Builder) {
 	if t.Rollback > 0 {
 		back = fmt.Sprintf("rolled back to generation %d", t.Rollback)
 	}
-	fmt.Fprintf(b, "publisher  %s (instance %s)%s%s\n", printable(t.Publisher), t.Instance, comma(back), comma(t.PublisherState))
+	fmt.Fprintf(b, "publisher  %s (instance %s)%s%s\n", printable(t.Publisher), said(t.Instance), comma(back), comma(t.PublisherState))
 	fmt.Fprintf(b, "tenant id  %s, founded at generation %d", t.TenantID, t.Founding)
 	if t.Keyframe > 0 {
 		fmt.Fprintf(b, ", keyframe at %d", t.Keyframe)
@@ -173,11 +173,12 @@ func (p process) String() string {
 // out.
 func why(b *strings.Builder, dir, reason, apart string, paths []string, total int) {
 	if reason != "" {
-		fmt.Fprintf(b, "  %s: %s\n", printable(dir), reason)
+		// It may have lines, which are not to be taken for ours.
+		fmt.Fprintf(b, "  %s: %s\n", printable(dir), strings.ReplaceAll(visible(reason), "\n", "\n    "))
 	}
 	const most = 10
 	for _, p := range paths[:min(len(paths), most)] {
-		fmt.Fprintf(b, "  %s: %s: %s\n", printable(dir), apart, p)
+		fmt.Fprintf(b, "  %s: %s: %s\n", printable(dir), apart, said(p))
 	}
 	if more := total - min(len(paths), most); more > 0 {
 		fmt.Fprintf(b, "  %s: %s: and %d more\n", printable(dir), apart, more)

@@ -127,7 +127,7 @@ func (s *screen) show(now *status, err error) error {
 	}
 	text := now.text()
 	if err != nil {
-		text = fmt.Sprintf("%s\nconfsyncd: %v\n", text, err)
+		text = fmt.Sprintf("%s\nconfsyncd: %s\n", text, visible(err.Error()))
 	}
 	// ECMA-48: the cursor to the top, each line's rest and all below the last erased.
 	erase := "\x1b[H"
@@ -211,11 +211,11 @@ func (s *screen) tell(now *status) error {
 // line says in a line what a tenant is at.
 func (t tenantStatus) line() string {
 	if t.Error != "" {
-		return fmt.Sprintf("%s: %s", t.Tenant, t.Error)
+		return fmt.Sprintf("%s: %s", said(t.Tenant), said(t.Error))
 	}
-	text := fmt.Sprintf("%s: generation %d", t.Tenant, t.Generation)
+	text := fmt.Sprintf("%s: generation %d", said(t.Tenant), t.Generation)
 	if t.Generation == 0 {
-		text = t.Tenant + ": no generation"
+		text = said(t.Tenant) + ": no generation"
 	}
 	if len(t.Channels) > 1 || len(t.Channels) == 1 && t.Channels[0].Ahead > 0 {
 		text += " (" + channelsText(t.Channels) + ")"

@@ -28,11 +28,11 @@ const hearing = 15 * time.Second
 type waited struct {
 	Tenant string `json:"tenant"`
 	// Generation is the one that was asked for; 0: what each target's channel was at.
-	Generation uint64  `json:"generation"`
-	Reached    bool    `json:"reached"`
-	Hosts      int     `json:"hosts"`  // that count
-	Have       int     `json:"have"`   // of them
-	Needed     int     `json:"needed"` // of them
+	Generation uint64 `json:"generation"`
+	Reached    bool   `json:"reached"`
+	Hosts      int    `json:"hosts"`  // that count
+	Have       int    `json:"have"`   // of them
+	Needed     int    `json:"needed"` // of them
 	// Refused are those of them that do not try it again by themselves, and Impossible says that
 	// they are too many.
 	Refused    int     `json:"refused"`

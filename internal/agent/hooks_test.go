@@ -225,7 +225,10 @@ func TestFailureOfReloadOrHealthIsReverted(t *testing.T) {
 				h.write(h.source.Dir, "goes", "away")
 				h.push()
 				h.target.Hooks.Health = shell("test ! -e " + h.dir + "/no-health")
-				h.target.Hooks.Health.Timeout = 50 * time.Millisecond
+				h.target.Hooks.Health.Timeout = time.Minute
+				if name == "health" { // All of it is waited for.
+					h.target.Hooks.Health.Timeout = 2 * time.Second
+				}
 				stop := h.start()
 				h.inSync(2)
 				h.flag("no-" + name)
