@@ -69,7 +69,7 @@ func agentService(c *config.Config, t config.Target, on *connection) (supervise.
 				figures.Status(targetFigures(s))
 				reporter.Set(hostTarget(t, s))
 				hooks.Good(s.Applied > 0)
-				hooks.Status(statusText(t.Tenant, s.Generation, s.Head, s.State, s.Reason))
+				hooks.Status(statusText(t.Tenant, s.Applied, s.Head, s.State, s.Reason))
 			}
 			on.log.Info("applying", "tenant", t.Tenant, "path", t.Dir, "endpoints", on.etcd.Endpoints())
 			service := agent.New(o)

@@ -128,7 +128,7 @@ func (c *collected) text(space store.Space) string {
 		verb = "would remove"
 	}
 	fmt.Fprintf(&b, "tenant %s: %s %s\n", c.Tenant, verb, c.what())
-	fmt.Fprintf(&b, "  kept: generations %d to %d: %s asks for %d", c.Oldest, c.Generation, c.Why, c.Wanted)
+	fmt.Fprintf(&b, "  kept: generations %d to %d: %s reaches back to %d", c.Oldest, c.Generation, c.Why, c.Wanted)
 	if c.Oldest < c.Wanted {
 		fmt.Fprintf(&b, ", which rests on %d", c.Oldest)
 	}

@@ -27,7 +27,7 @@ func (a *app) waits(ctx context.Context, s *status, etcd *store.Client) {
 		case head != nil && head.Error == "" && head.Generation == 0 && t.Generation == 0:
 		case t.Behind != nil && *t.Behind == 0:
 		case t.Behind != nil:
-			since = firstMissing(ctx, etcd.Tenant(t.Tenant), t.Generation, head.Time)
+			since = firstMissing(ctx, etcd.Tenant(t.Tenant), t.applied(), head.Time)
 		case t.Running && (t.State == inSync || t.State == "drifted") && (t.unread || head == nil || head.Error != ""):
 		case t.Since == nil:
 			since = &time.Time{}

@@ -47,6 +47,7 @@ type tenantStatus struct {
 	Message    string     `json:"message,omitempty"`
 	Founding   uint64     `json:"founding,omitempty"`
 	Keyframe   uint64     `json:"keyframe,omitempty"`
+	Rollback   uint64     `json:"rollback,omitempty"`
 	Error      string     `json:"error,omitempty"`
 	// PublisherState is "live" or "gone"; empty if it is not known.
 	PublisherState string         `json:"publisher_state,omitempty"`
@@ -270,6 +271,7 @@ func (t *tenantStatus) seeHead(ctx context.Context, s *store.Store, view store.V
 	h := view.Head
 	t.TenantID, t.Generation, t.Commit = h.Position.Tenant.String(), h.Position.Generation, h.Position.Commit.String()
 	t.Publisher, t.Instance, t.Founding, t.Keyframe = h.Publisher, h.Instance, h.Founding, h.Keyframe.Generation
+	t.Rollback = h.Rollback
 	t.Channels = nil
 	for _, c := range h.AllChannels() {
 		at := channelState{Channel: c.Name, Generation: c.Generation}
@@ -383,6 +385,15 @@ func (t *targetStatus) hold(h install.Holds) {
 	}
 }
 
+// applied returns the generation whose files the target has: after a revert not the one
+// that its journal is at.
+func (t *targetStatus) applied() uint64 {
+	if t.Reverted > 0 {
+		return t.Reverted
+	}
+	return t.Generation
+}
+
 // compare works out how far behind the head a target is.
 func (t *targetStatus) compare(tenants []tenantStatus) {
 	for _, head := range tenants {
@@ -397,7 +408,7 @@ func (t *targetStatus) compare(tenants []tenantStatus) {
 		if t.unread || head.Tenant != t.Tenant || head.Generation == 0 || t.TenantID != "" && t.Generation > 0 && t.TenantID != head.TenantID || head.Generation < t.Generation {
 			continue
 		}
-		behind := head.Generation - t.Generation
+		behind := head.Generation - t.applied()
 		t.Behind = &behind
 		if behind > 0 && t.State == inSync {
 			t.State = "behind" // it is not told yet, or nobody runs to tell

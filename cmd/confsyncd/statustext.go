@@ -92,7 +92,11 @@ func (t tenantStatus) headText(b *strings.Builder) {
 	if t.Message != "" {
 		fmt.Fprintf(b, "message    %s\n", printable(t.Message))
 	}
-	fmt.Fprintf(b, "publisher  %s (instance %s)%s\n", printable(t.Publisher), t.Instance, comma(t.PublisherState))
+	back := ""
+	if t.Rollback > 0 {
+		back = fmt.Sprintf("rolled back to generation %d", t.Rollback)
+	}
+	fmt.Fprintf(b, "publisher  %s (instance %s)%s%s\n", printable(t.Publisher), t.Instance, comma(back), comma(t.PublisherState))
 	fmt.Fprintf(b, "tenant id  %s, founded at generation %d", t.TenantID, t.Founding)
 	if t.Keyframe > 0 {
 		fmt.Fprintf(b, ", keyframe at %d", t.Keyframe)
@@ -123,10 +127,13 @@ func channelsText(channels []channelState) string {
 	return strings.Join(words, ", ")
 }
 
-// generation writes which one a target has.
+// generation writes which one a target is at, and whose files it has if they are another's.
 func (t targetStatus) generation() string {
-	if t.unread {
+	switch {
+	case t.unread:
 		return "?"
+	case t.Reverted > 0:
+		return fmt.Sprintf("%d (files of %d)", t.Generation, t.Reverted)
 	}
 	return fmt.Sprint(t.Generation)
 }

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -47,18 +49,21 @@ func (a *app) watchStatus(ctx context.Context, c *config.Config, etcd *store.Cli
 		}
 		return fleet.Read(ctx, s)
 	}
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
 	screen := &screen{app: a, lines: make(map[string]string)}
 	g.Go(func() error {
 		for {
 			s, err := a.status(ctx, c, etcd, hosts)
 			if ctx.Err() != nil {
-				return nil
+				return screen.end()
 			}
 			if err := screen.show(s, err); err != nil {
 				return err
 			}
-			if !awaitChange(ctx, changed) {
-				return nil
+			if !awaitChange(ctx, changed, resized) {
+				return screen.end()
 			}
 		}
 	})
@@ -83,7 +88,7 @@ func pass(ctx context.Context, feed *fleet.Feed, changed chan<- struct{}) error 
 
 // awaitChange waits until there is something new to show, but not for long; it returns false
 // once ctx has ended.
-func awaitChange(ctx context.Context, changed <-chan struct{}) bool {
+func awaitChange(ctx context.Context, changed <-chan struct{}, resized <-chan os.Signal) bool {
 	soon, late := time.NewTimer(watchEvery), time.NewTimer(watchIdle)
 	defer soon.Stop()
 	defer late.Stop()
@@ -97,6 +102,7 @@ func awaitChange(ctx context.Context, changed <-chan struct{}) bool {
 		return false
 	case <-late.C:
 	case <-changed:
+	case <-resized:
 	}
 	return true
 }
@@ -107,6 +113,7 @@ type screen struct {
 	lines map[string]string // what was said last of each tenant, if this is no terminal
 	last  []byte            // what was said last, with -o json
 	begun bool
+	cut   bool // the last line on the terminal is not ended
 }
 
 // show shows a status and what went wrong while it was gathered.
@@ -128,7 +135,17 @@ func (s *screen) show(now *status, err error) error {
 		erase, s.begun = "\x1b[2J\x1b[H", true
 	}
 	text = fmt.Sprintf("%s  (interrupt to end)\n\n%s", time.Now().Format(time.DateTime), text)
-	return a.printf("%s%s\x1b[J", erase, strings.ReplaceAll(fitting(a.out, text), "\n", "\x1b[K\n"))
+	text = fitting(a.out, text)
+	s.cut = !strings.HasSuffix(text, "\n")
+	return a.printf("%s%s\x1b[J", erase, strings.ReplaceAll(text, "\n", "\x1b[K\n"))
+}
+
+// end leaves the terminal so that what comes next begins a line.
+func (s *screen) end() error {
+	if !s.cut {
+		return nil
+	}
+	return s.app.printf("\n")
 }
 
 // fitting cuts a text to what a terminal has room for.

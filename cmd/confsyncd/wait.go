@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"time"
@@ -19,6 +20,10 @@ import (
 // errMissing: too few hosts have what is waited for.
 var errMissing = errors.New("too few hosts have it")
 
+// hearing is for how long a host that refused it before the command began is given to say
+// that it tries again: "confsyncd retry" may have been called just before, and hosts speak seldom.
+const hearing = 15 * time.Second
+
 // waited is what wait prints with -o json.
 type waited struct {
 	Tenant string `json:"tenant"`
@@ -28,6 +33,10 @@ type waited struct {
 	Hosts      int     `json:"hosts"`  // that count
 	Have       int     `json:"have"`   // of them
 	Needed     int     `json:"needed"` // of them
+	// Refused are those of them that do not try it again by themselves, and Impossible says that
+	// they are too many.
+	Refused    int     `json:"refused"`
+	Impossible bool    `json:"impossible"`
 	Seconds    float64 `json:"seconds"`
 	// Missing are the others, the one that is furthest behind first.
 	Missing []missingHost `json:"missing"`
@@ -59,6 +68,10 @@ one, has reloaded, and is well; exit 1 if that is not so in time, and then it li
 the hosts that are missing, and why. Without --generation each target is to come to
 what its channel, or a rollout, has for it when the command begins.
 
+A host whose check, reload or health has refused it does not try it again until a
+newer generation comes, or an operator says so ("confsyncd retry DIR" there). So if
+too many have for the others to be enough, wait ends at once, with exit 1 too.
+
 Hosts that are down count, until "confsyncd host forget ID". Of two processes with
 one id neither counts as having anything. It waits for the first host if there is
 none.`,
@@ -80,6 +93,7 @@ none.`,
 func (a *app) wait(ctx context.Context, f waitFlags) error {
 	return a.lookAtHosts(ctx, func(ctx context.Context, l *look, first fleet.Fleet) error {
 		begin, bar := time.Now(), a.progress()
+		before := f.refused(first, first)
 		var result waited
 		done := func(now fleet.Fleet) bool {
 			if first.View.Head == nil {
@@ -87,7 +101,12 @@ func (a *app) wait(ctx context.Context, f waitFlags) error {
 			}
 			result = f.count(l.tenant, first, now)
 			bar.count(fmt.Sprintf("hosts with %s", f.what()), result.Have, max(result.Needed, 1))
-			return result.Reached
+			refused := f.refused(first, now)
+			if result.Refused = len(refused); time.Since(begin) < hearing {
+				maps.DeleteFunc(refused, func(id string, _ bool) bool { return before[id] })
+			}
+			result.Impossible = !result.Reached && result.Hosts-len(refused) < result.Needed
+			return result.Reached || result.Impossible
 		}
 		var err error
 		if !done(first) {
@@ -106,8 +125,9 @@ func (a *app) wait(ctx context.Context, f waitFlags) error {
 func (f waitFlags) until(ctx context.Context, s *store.Store, done func(fleet.Fleet) bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	timeout := time.NewTimer(f.timeout)
+	timeout, tick := time.NewTimer(f.timeout), time.NewTicker(time.Second) // The bar shows that time passes.
 	defer timeout.Stop()
+	defer tick.Stop()
 	feed := fleet.NewFeed()
 	var g errgroup.Group
 	g.Go(func() error { return fleet.Follow(ctx, s, feed) })
@@ -126,6 +146,7 @@ func (f waitFlags) until(ctx context.Context, s *store.Store, done func(fleet.Fl
 		select {
 		case <-feed.HeadChanged():
 		case <-feed.HostsChanged():
+		case <-tick.C:
 		case <-timeout.C:
 			return nil
 		case <-ctx.Done():
@@ -142,17 +163,32 @@ func (f waitFlags) what() string {
 	return fmt.Sprintf("generation %d", f.generation)
 }
 
+// wanted tells what a host is to come to: what it was to come to first.
+func (f waitFlags) wanted(first fleet.Fleet, h fleet.Host) fleet.Wanted {
+	if f.generation == 0 && first.View.Head != nil {
+		return fleet.Current(first.View.Head.Head, h)
+	}
+	return fleet.At("", f.generation)
+}
+
+// refused returns the ids of the hosts that count and have refused what they are to come to.
+func (f waitFlags) refused(first, now fleet.Fleet) map[string]bool {
+	ids := make(map[string]bool)
+	for _, h := range labeled(now.Hosts, f.label) {
+		if h.Refuses(f.wanted(first, h)) {
+			ids[h.ID] = true
+		}
+	}
+	return ids
+}
+
 // count tells how far the hosts are now; what they are to come to is what it was first.
 func (f waitFlags) count(tenant string, first, now fleet.Fleet) waited {
 	result := waited{Tenant: tenant, Generation: f.generation, Missing: []missingHost{}}
 	counted := labeled(now.Hosts, f.label)
 	states := make(map[string]hostFacts, len(counted))
 	for _, h := range counted {
-		want := fleet.At("", f.generation)
-		if f.generation == 0 && first.View.Head != nil {
-			want = fleet.Current(first.View.Head.Head, h)
-		}
-		state, reason := judged(h, want)
+		state, reason := judged(h, f.wanted(first, h))
 		states[h.ID] = hostFacts{State: state, Reason: reason}
 	}
 	now.Hosts = counted
@@ -192,6 +228,10 @@ func (a *app) printWaited(f waitFlags, r waited) error {
 		return nil
 	case r.Hosts == 0:
 		return fmt.Errorf("%w after %v: no host%s has reported; see that agents run, and may write hosts/ and alive/", errMissing, f.timeout, f.withLabel())
+	}
+	if r.Impossible {
+		return fmt.Errorf("%w, and too many have refused it: %d of %d, %d needed; publish a newer generation, or \"confsyncd retry DIR\" on a host tries it again",
+			errMissing, r.Refused, r.Hosts, r.Needed)
 	}
 	return fmt.Errorf("%w after %v: %d of %d, %d needed; \"confsyncd host forget ID\" takes one that is gone out of the count", errMissing, f.timeout, r.Have, r.Hosts, r.Needed)
 }

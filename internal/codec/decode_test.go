@@ -670,6 +670,7 @@ func TestRecordOrHeadWithABadField(t *testing.T) {
 		"no digest":               func(m *wirepb.Head) { m.Digest = nil },
 		"no founding":             func(m *wirepb.Head) { m.Founding = 0 },
 		"a founding beyond it":    func(m *wirepb.Head) { m.Founding = 43 },
+		"a rollback to itself":    func(m *wirepb.Head) { m.Rollback = m.Generation },
 		"a keyframe beyond it":    func(m *wirepb.Head) { m.Keyframe = keyframeToWire(KeyframeRef{43, PackRef{hash, 1}}) },
 		"a keyframe without hash": func(m *wirepb.Head) { m.Keyframe = noHash },
 		"a name too long":         func(m *wirepb.Head) { m.Publisher = long },

@@ -32,6 +32,10 @@ type Head struct {
 	Channels []Channel
 	// Ahead is the rollout that is under way, nil if there is none.
 	Ahead *Ahead
+	// Rollback is the generation whose tree a rollback brought back, for as long as what was
+	// committed since is only edits on top of that; else 0. The directory that its publisher
+	// has is another tree then.
+	Rollback uint64
 }
 
 // KeyframeRef names a keyframe: the generation whose tree it holds, and the pack in
@@ -64,6 +68,7 @@ func EncodeHead(h Head) ([]byte, error) {
 		Instance:   h.Instance,
 		Channels:   channelsToWire(h.Channels),
 		Ahead:      aheadToWire(h.Ahead),
+		Rollback:   h.Rollback,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("encode head: %w", err)
@@ -96,7 +101,9 @@ func DecodeHead(b []byte) (Head, error) {
 	h.Keyframe = f.keyframe(m.Keyframe)
 	h.Publisher, h.Instance = f.name(m.Publisher), f.name(m.Instance)
 	h.Channels, h.Ahead = f.channels(m.Channels, m.Generation), f.ahead(m.Ahead, m.Generation)
+	h.Rollback = m.Rollback
 	f.check(m.Generation > 0, "generation 0")
+	f.check(m.Rollback < m.Generation, "rollback to what was not there yet")
 	f.check(m.Founding > 0 && m.Founding <= m.Generation, "founding beyond its generation")
 	f.check(h.Keyframe.Generation <= m.Generation, "keyframe beyond its generation")
 	return h, f.err

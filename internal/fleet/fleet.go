@@ -51,12 +51,16 @@ func (f Fleet) Find(id string) (Host, bool) {
 	return f.Hosts[i], true
 }
 
-// Publishes returns the publisher that made the head, if it lives.
+// Publishes returns the publisher that made the head, if it lives; of a rollback, which has an
+// instance of its own, one that lives and goes on beside it.
 func (f Fleet) Publishes() (Publisher, bool) {
 	if f.View.Head == nil {
 		return Publisher{}, false
 	}
 	i := slices.IndexFunc(f.Publishers, func(p Publisher) bool { return p.Instance == f.View.Head.Instance })
+	if i < 0 && f.View.Head.Rollback > 0 && len(f.Publishers) > 0 {
+		i = 0
+	}
 	if i < 0 {
 		return Publisher{}, false
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -274,19 +275,27 @@ func TestJudge(t *testing.T) {
 		want    fleet.Verdict
 		why     string
 	}{
-		"it has it":               {target(func(*codec.HostTarget) {}), fleet.Done, ""},
-		"it has a newer one":      {target(func(t *codec.HostTarget) { t.Applied, t.Reloaded = 9, 9 }), fleet.Done, ""},
-		"it is behind":            {target(func(t *codec.HostTarget) { t.Applied, t.State = 4, "waiting" }), fleet.Pending, "at generation 4, waiting"},
-		"it is held":              {target(func(t *codec.HostTarget) { t.Applied, t.State, t.Reason = 4, "holding", "files differ" }), fleet.Pending, "at generation 4, holding: files differ"},
-		"it has not reloaded":     {target(func(t *codec.HostTarget) { t.Reloaded = 4 }), fleet.Pending, "has not reloaded generation 5 yet"},
-		"it has refused":          {target(func(t *codec.HostTarget) { t.Applied, t.Reloaded, t.Quarantined = 4, 4, 5 }), fleet.Failed, "it refused generation 5"},
-		"it refused an older one": {target(func(t *codec.HostTarget) { t.Quarantined = 4 }), fleet.Done, ""},
-		"its health failed":       {target(func(t *codec.HostTarget) { t.Hook = &codec.HookOutcome{Name: "health", Generation: 5} }), fleet.Failed, "its health failed"},
-		"an older health failed":  {target(func(t *codec.HostTarget) { t.Hook = &codec.HookOutcome{Name: "health", Generation: 4} }), fleet.Done, ""},
-		"it has none":             {nil, fleet.Done, ""},
+		"it has it":           {target(func(*codec.HostTarget) {}), fleet.Done, ""},
+		"it has a newer one":  {target(func(t *codec.HostTarget) { t.Applied, t.Reloaded = 9, 9 }), fleet.Done, ""},
+		"it is behind":        {target(func(t *codec.HostTarget) { t.Applied, t.State = 4, "waiting" }), fleet.Pending, "at generation 4, waiting"},
+		"it is held":          {target(func(t *codec.HostTarget) { t.Applied, t.State, t.Reason = 4, "holding", "files differ" }), fleet.Pending, "at generation 4, holding: files differ"},
+		"it has not reloaded": {target(func(t *codec.HostTarget) { t.Reloaded = 4 }), fleet.Pending, "has not reloaded generation 5 yet"},
+		"it has refused":      {target(func(t *codec.HostTarget) { t.Applied, t.Reloaded, t.Quarantined = 4, 4, 5 }), fleet.Failed, "it refused generation 5"},
+		"it has it and refused a newer one": {target(func(t *codec.HostTarget) {
+			t.Quarantined, t.Hook = 6, &codec.HookOutcome{Name: "check", Generation: 6}
+		}), fleet.Done, ""},
+		"it has refused a newer one and is behind": {target(func(t *codec.HostTarget) { t.Applied, t.Reloaded, t.Quarantined = 4, 4, 6 }), fleet.Failed, "it refused generation 6"},
+		"it has it and is not well with it":        {target(func(t *codec.HostTarget) { t.Quarantined = 5 }), fleet.Failed, "it refused generation 5"},
+		"it refused an older one":                  {target(func(t *codec.HostTarget) { t.Quarantined = 4 }), fleet.Done, ""},
+		"its health failed":                        {target(func(t *codec.HostTarget) { t.Hook = &codec.HookOutcome{Name: "health", Generation: 5} }), fleet.Failed, "its health failed"},
+		"an older health failed":                   {target(func(t *codec.HostTarget) { t.Hook = &codec.HookOutcome{Name: "health", Generation: 4} }), fleet.Done, ""},
+		"it has none":                              {nil, fleet.Done, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := fleet.Host{ID: "a", Life: fleet.Up, Report: codec.Host{Targets: tt.targets}}
+			if refuses := h.Refuses(fleet.At("main", 5)); refuses != strings.HasPrefix(tt.why, "it refused") {
+				t.Errorf("refuses: %v", refuses)
+			}
 			if got, why := h.Judge(fleet.At("main", 5)); got != tt.want || why != tt.why {
 				t.Errorf("got %v: %q", got, why)
 			}

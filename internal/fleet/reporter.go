@@ -19,10 +19,6 @@ import (
 )
 
 const (
-	// pause is how long a host says nothing new after it has said something, and settle
-	// how long it gathers, at most, before it does.
-	pause  = 5 * time.Second
-	settle = time.Second
 	// recheck is how often a host looks whether etcd still has what it said; jittered.
 	recheck = time.Minute
 	// refusedAgain is when a host tries again that is not allowed to report.
@@ -53,7 +49,6 @@ type Reporter struct {
 	failing  *logging.Episode
 	changed  chan struct{} // capacity 1; never closed
 	turn     chan struct{} // capacity 1: who reports for all holds the token
-	pause    time.Duration
 	recheck  time.Duration
 
 	mu        sync.Mutex // guards what follows
@@ -63,18 +58,16 @@ type Reporter struct {
 	// What follows is of whoever holds the turn.
 	life   *store.Life // nil if there is none
 	said   codec.Host  // without Time; zero if nothing was said, or etcd lost it
-	after  time.Time   // nothing is said before
+	pace   pace        // when something is said
 	looked time.Time   // when it was last seen that etcd has it
-	// gathers is set while there is something to be said.
-	gathers bool
-	lock    *os.File // on the memory of the last process; nil if it is not ours
+	lock   *os.File    // on the memory of the last process; nil if it is not ours
 }
 
 // NewReporter returns a reporter. It does not touch etcd.
 func NewReporter(o Options) *Reporter {
 	return &Reporter{
 		options: o, instance: newInstance(), failing: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "reporting this host"),
-		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), pause: pause, recheck: recheck, targets: make(map[string]codec.HostTarget),
+		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), pace: pace{pause: pause, settle: settle}, recheck: recheck, targets: make(map[string]codec.HostTarget),
 	}
 }
 
@@ -135,38 +128,38 @@ func (r *Reporter) Attend(ctx context.Context, dir string) error {
 
 // loop reports until ctx ends.
 func (r *Reporter) loop(ctx context.Context) {
-	var pace store.Backoff
+	var again store.Backoff
 	for ctx.Err() == nil {
 		wait, err := r.step(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, store.ErrNoHead):
-			wait = r.pause // There is nothing that could be told of.
+			wait = r.pace.pause // There is nothing that could be told of.
 		case errors.Is(err, store.ErrRefused):
 			r.failing.Failed(err)
 			wait = refusedAgain
 		case err != nil:
 			r.failing.Failed(err)
-			wait = max(pace.Next(), r.pause/2)
+			wait = max(again.Next(), r.pace.pause/2)
 		default:
-			pace.Reset()
+			again.Reset()
 			r.failing.Ended()
 		}
 		var lost <-chan struct{}
 		if r.life != nil {
 			lost = r.life.Lost()
 		}
-		again := time.NewTimer(wait)
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
-		case <-again.C:
+		case <-timer.C:
 		case <-lost:
 			// etcd may be another one, or have been away: others find out now too.
 			r.lose(ctx)
 		case <-r.changed:
 		}
-		again.Stop()
+		timer.Stop()
 	}
 }
 
@@ -174,7 +167,7 @@ func (r *Reporter) loop(ctx context.Context) {
 func (r *Reporter) lose(ctx context.Context) {
 	r.options.Log.Warn("the host's sign of life has ended: it is given anew", "tenant", r.options.Tenant)
 	_ = r.life.End(ctx) // It has ended.
-	r.life, r.looked, r.after = nil, time.Time{}, time.Time{}
+	r.life, r.looked, r.pace.after = nil, time.Time{}, time.Time{}
 }
 
 // step says what is to be said now, and returns when to look again.
@@ -189,31 +182,30 @@ func (r *Reporter) step(ctx context.Context) (time.Duration, error) {
 	host := r.host()
 	news := !reflect.DeepEqual(host, r.said)
 	if !news && r.life != nil {
+		r.pace.none()
 		return time.Until(r.looked.Add(r.recheck)), nil
 	}
-	if !r.gathers {
-		r.gathers = true
-		if soon := now.Add(rand.N(settle)); soon.After(r.after) {
-			r.after = soon
-		}
-	}
-	if wait := time.Until(r.after); wait > 0 {
+	if wait := time.Until(r.pace.due(now, slices.ContainsFunc(host.Targets, underWay))); wait > 0 {
 		return wait, nil
 	}
 	if err := r.live(ctx); err != nil {
 		return 0, err
 	}
-	r.gathers = false
 	if news = !reflect.DeepEqual(host, r.said); news {
 		said := host
 		host.Time = time.Now().UTC().Truncate(time.Millisecond)
-		r.after = time.Now().Add(r.pause + rand.N(settle)) // whatever becomes of it
+		r.pace.said(time.Now()) // whatever becomes of it
 		if err := r.options.Store.Report(ctx, r.options.ID, host); err != nil {
 			return 0, err
 		}
 		r.said = said
 	}
 	return time.Until(r.looked.Add(r.recheck)), nil
+}
+
+// underWay reports whether a target is about to be something else, by itself.
+func underWay(t codec.HostTarget) bool {
+	return t.State == "reloading" || t.Reason == "" && t.Applied < t.Seen
 }
 
 // host returns what is to be said.

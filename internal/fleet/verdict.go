@@ -80,16 +80,30 @@ func (h Host) Judge(want Wanted) (Verdict, string) {
 	return worst, why
 }
 
+// Refuses reports whether one of the host's targets has refused what is wanted of it, which
+// it does not try again unless an operator says so. Only a host that is up, and one, is believed.
+func (h Host) Refuses(want Wanted) bool {
+	return h.Life == Up && slices.ContainsFunc(h.Report.Targets, func(t codec.HostTarget) bool {
+		generation := want(t)
+		return generation > 0 && concerns(t, t.Quarantined, generation)
+	})
+}
+
+// concerns reports whether what became of one generation tells how a target stands to another:
+// not if it has that, and is well with it, and the one is newer.
+func concerns(t codec.HostTarget, one, generation uint64) bool {
+	return one >= generation && !(t.Applied >= generation && t.Reloaded >= generation && t.Applied < one)
+}
+
 func judge(t codec.HostTarget, generation uint64) (Verdict, string) {
 	hook := t.Hook
-	failed := hook != nil && !hook.OK && hook.Generation >= generation
 	switch {
-	case failed:
+	case hook != nil && !hook.OK && concerns(t, hook.Generation, generation):
 		return Failed, fmt.Sprintf("its %s failed", hook.Name)
-	case t.Quarantined > 0 && t.Quarantined >= generation:
+	case concerns(t, t.Quarantined, generation):
 		return Failed, fmt.Sprintf("it refused generation %d", t.Quarantined)
 	case t.Applied < generation && t.Seen < generation && t.Applied == t.Seen:
-		return Pending, fmt.Sprintf("at generation %d, and knows of none that it is to have next", t.Applied)
+		return Pending, fmt.Sprintf("at generation %d, and has told of no newer one yet", t.Applied)
 	case t.Applied < generation && t.Reason != "":
 		return Pending, fmt.Sprintf("at generation %d, %s: %s", t.Applied, t.State, t.Reason)
 	case t.Applied < generation:

@@ -200,6 +200,9 @@ func (w *Writer) PutFile(p string) error { return w.Write(p, w.fileMode(), 100+w
 
 // Write replaces a file atomically by a new version of a few bytes more than filling.
 func (w *Writer) Write(p string, mode uint32, filling int) error {
+	if err := w.vacate(p); err != nil {
+		return err
+	}
 	return w.place(p, mode, w.Version(p, mode, filling))
 }
 
@@ -212,12 +215,24 @@ func (w *Writer) Version(p string, mode uint32, filling int) string {
 
 // Large replaces a file atomically by a new version of a size that hardly compresses.
 func (w *Writer) Large(p string, size int) error {
+	if err := w.vacate(p); err != nil {
+		return err
+	}
 	noise := make([]byte, size*3/4)
 	for i := range noise {
 		noise[i] = byte(w.rng.Uint32())
 	}
 	number, mode := w.number(p), w.fileMode()
 	return w.place(p, mode, w.note(p, number, mode, compose(number, p, mode, base64.StdEncoding.EncodeToString(noise))))
+}
+
+// vacate removes a directory where a file is to be written: an edit before may have made
+// one there.
+func (w *Writer) vacate(p string) error {
+	if !w.Model[p].Mode.IsDir() {
+		return nil
+	}
+	return w.Remove(p)
 }
 
 // note notes that a path has a version from now on, and returns its content.

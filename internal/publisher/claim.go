@@ -136,17 +136,23 @@ func (c claim) beside(head *store.Head) bool {
 
 // mayPush returns ErrConflict unless the head has this publisher's name. Who names the
 // head's generation instead has seen it. While a publisher goes on beside such a head, a push
-// of its directory would undo it.
+// of its directory would undo it; and so would the push of a directory that has not been equal
+// to the head since a rollback.
 func (c claim) mayPush(head *store.Head) error {
-	if c.apart && !c.takeOver && c.push.Parent == nil {
+	switch {
+	case c.takeOver, c.push.Parent != nil:
+		return nil
+	case c.apart:
 		return conflict(c.options.waysOut(), "generation %d of tenant %q has what was published beside this directory, which differs from it",
 			head.Position.Generation, c.options.Tenant)
+	case head.Publisher != c.options.Name:
+		return conflict(`give its name with --publisher if it is you, or use --take-over to publish the directory in its place`,
+			"generation %d of tenant %q was published by %q, not by %q", head.Position.Generation, c.options.Tenant, head.Publisher, c.options.Name)
+	case head.Rollback > 0 && c.known.Generation < head.Position.Generation && c.push.Found == nil:
+		return conflict(c.options.waysOut(), "generation %d of tenant %q has what a rollback to generation %d brought back, and this directory differs from it",
+			head.Position.Generation, c.options.Tenant, head.Rollback)
 	}
-	if c.takeOver || c.push.Parent != nil || head.Publisher == c.options.Name {
-		return nil
-	}
-	return conflict(`give its name with --publisher if it is you, or use --take-over to publish the directory in its place`,
-		"generation %d of tenant %q was published by %q, not by %q", head.Position.Generation, c.options.Tenant, head.Publisher, c.options.Name)
+	return nil
 }
 
 // pushWith names the command by which a person publishes the directory with a flag.

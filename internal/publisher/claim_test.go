@@ -23,7 +23,8 @@ func TestJudge(t *testing.T) {
 	)
 	// The head is at generation 5, by publisher "one", instance "i1"; the directory differs.
 	for name, tt := range map[string]struct {
-		none  bool // there is no head
+		none  bool   // there is no head
+		back  uint64 // what the head is a rollback to
 		claim claim
 		want  verdict // 0: see err
 		err   error
@@ -45,6 +46,13 @@ func TestJudge(t *testing.T) {
 		"and no more":                                                  {claim: claim{push: push, instance: "i2", options: Options{Name: "one"}}, want: joins},
 		"a push looks whatever it remembers":                           {claim: claim{push: push, instance: "i1", known: at(5), options: Options{Name: "one"}}, want: joins},
 		"a push of an equal directory is nobody's trouble":             {claim: claim{push: push, digest: equal}, want: joins},
+		"a push by name does not undo a rollback":                      {back: 2, claim: claim{push: push, instance: "i2", options: Options{Name: "one"}}, err: ErrConflict},
+		"nor one that remembers what was rolled back":                  {back: 2, claim: claim{push: push, instance: "i1", known: at(4), options: Options{Name: "one"}}, err: ErrConflict},
+		"unless the directory was equal to it since":                   {back: 2, claim: claim{push: push, instance: "i2", known: at(5), options: Options{Name: "one"}}, want: joins},
+		"or etcd was taken back to it":                                 {back: 2, claim: claim{push: push, instance: "i2", known: at(9), options: Options{Name: "one"}}, want: joins},
+		"who names its generation has seen it":                         {back: 2, claim: claim{push: parent(5), instance: "i2"}, want: joins},
+		"--take-over is meant":                                         {back: 2, claim: claim{push: push, instance: "i2", takeOver: true}, want: joins},
+		"push --found begins anew above a rollback too":                {back: 2, claim: claim{push: found, options: Options{Name: "one"}}, want: founds},
 		"push --found begins anew":                                     {claim: claim{push: found, options: Options{Name: "one"}}, want: founds},
 		"push --found needs the name too":                              {claim: claim{push: found, options: Options{Name: "two"}}, err: ErrConflict},
 		"--parent stands in for the name":                              {claim: claim{push: parent(5), options: Options{Name: "two"}}, want: joins},
@@ -68,7 +76,7 @@ func TestJudge(t *testing.T) {
 		"--parent does not lift a foreign tenant id":                   {claim: claim{push: parent(5), known: foreign}, err: ErrRefused},
 	} {
 		t.Run(name, func(t *testing.T) {
-			head := &store.Head{Head: codec.Head{Position: at(5), Digest: equal, Publisher: "one", Instance: "i1"}}
+			head := &store.Head{Head: codec.Head{Position: at(5), Digest: equal, Publisher: "one", Instance: "i1", Rollback: tt.back}}
 			if tt.none {
 				head = nil
 			}

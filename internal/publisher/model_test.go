@@ -224,7 +224,11 @@ func (m *model) edit() {
 // commit pushes, and notes what the head is to be.
 func (m *model) commit() {
 	m.Helper()
-	c, err := m.push(m.options, publisher.PushOptions{})
+	var po publisher.PushOptions
+	if head := m.view().Head; head != nil && head.Rollback > 0 {
+		po.Parent = &head.Position.Generation // Else it would not be undone.
+	}
+	c, err := m.push(m.options, po)
 	m.must(err)
 	if c == nil {
 		return

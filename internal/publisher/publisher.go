@@ -302,6 +302,9 @@ func unfounded(base diff.Tree, found *scan.Result) error {
 func (p *Publisher) write(ctx context.Context, on standing, sent []diff.Change, found *scan.Result) (*store.Head, diff.Tree, contents, error) {
 	draft := p.commits().NewDraft(ctx, on.head)
 	draft.Channels(p.channels(on)...)
+	if on.beside() {
+		draft.Rollback(on.head.Rollback)
+	}
 	tree := found.Tree
 	out, err := p.contents(ctx, sent, on, p.telling(sent, draft.Stage))
 	if err == nil && len(out.left) > 0 {

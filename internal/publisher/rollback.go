@@ -129,6 +129,7 @@ func (o *rollback) once(ctx context.Context, view store.View) (*Commit, error) {
 	}
 	draft := o.Store.RegisteredAs(registered).NewDraft(ctx, now.Head)
 	draft.Channels(o.channels(now.Head)...)
+	draft.Rollback(o.Generation)
 	sent, err := newComeback(now, then, draft).contents(ctx, changes)
 	if err != nil {
 		draft.Discard()

@@ -38,8 +38,10 @@ func WriteSource(ctx context.Context, o Options, dryRun bool) (*Written, error) 
 		return nil, err
 	}
 	defer p.memory.logClose(o.Log)
-	if err := p.memory.freeze(); err != nil {
-		return nil, err
+	if dryRun {
+		if err := p.memory.freeze(); err != nil {
+			return nil, err
+		}
 	}
 	if p.memory.have().Position.IsZero() {
 		return nil, refuse("publish it first, or see that --state-dir, --tenant and --dir are the publisher's",
@@ -80,14 +82,20 @@ func (p *Publisher) writeSource(ctx context.Context, view store.View, dryRun boo
 		return nil, err
 	}
 	written := &Written{Generation: v.Position().Generation, Changes: changes}
-	if dryRun || len(changes) == 0 {
+	if dryRun {
 		return written, nil
 	}
-	written.Bytes, written.Kept, err = w.write(ctx, changes, time.Now())
+	if len(changes) > 0 {
+		written.Bytes, written.Kept, err = w.write(ctx, changes, time.Now())
+	}
 	if errors.Is(err, scan.ErrChanged) {
 		err = fmt.Errorf("%w: %w; run it again", ErrRefused, err)
 	}
-	return written, err
+	if err != nil {
+		return written, err
+	}
+	// What differs from now on is edits. A publisher that runs sees that for itself.
+	return written, p.memory.remember(v.Position(), v.Tree, v.Tree)
 }
 
 // replaceable returns what leads from the directory to the head. It returns ErrRefused if

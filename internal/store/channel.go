@@ -23,7 +23,7 @@ var (
 // Channels says which channels the commit advances; without it that is
 // codec.MainChannel. The others stay where they are, as does a rollout whose channel is not
 // among them. A founding takes all channels along: what they were at is gone.
-func (d *Draft) Channels(names ...string) { d.channels = names }
+func (d *Draft) Channels(names ...string) { d.marks.channels = names }
 
 // led returns next, the head of a commit on top of base, with its channels.
 func led(next codec.Head, base *Head, names []string) codec.Head {

@@ -40,8 +40,7 @@ type Draft struct {
 	ctx   context.Context // of the group
 	pace  *pace
 	stop  context.CancelFunc
-	// channels go to the commit; a founding takes all that there are besides.
-	channels []string
+	marks marks
 
 	batch      []codec.Pack // not sent yet
 	batchBytes int
@@ -54,10 +53,22 @@ type Draft struct {
 	put   []clientv3.Cmp // for each Txn of packs, that what it put is still there
 }
 
+// marks are what the head says of a commit and its record does not.
+type marks struct {
+	// channels go to the commit; a founding takes all that there are besides.
+	channels []string
+	// rollback is as in codec.Head.
+	rollback uint64
+}
+
+// Rollback says that the commit brings back the tree of a generation, or lies on top of such
+// a one with edits alone.
+func (d *Draft) Rollback(generation uint64) { d.marks.rollback = generation }
+
 // NewDraft begins a commit on top of base, which is nil if there is no head. Commit
 // or Discard must be called to end what Stage starts.
 func (s *Store) NewDraft(ctx context.Context, base *Head) *Draft {
-	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace(), channels: []string{codec.MainChannel}}
+	d := &Draft{store: s, base: base, staged: make(map[diff.Hash]bool), pace: newPace(), marks: marks{channels: []string{codec.MainChannel}}}
 	ctx, d.stop = context.WithCancel(ctx)
 	d.group, d.ctx = errgroup.WithContext(ctx)
 	d.group.SetLimit(txnsInFlight)
@@ -225,11 +236,11 @@ func (d *Draft) Commit(ctx context.Context, record *codec.Record) (*Head, error)
 	if err != nil {
 		return nil, err
 	}
-	return d.store.commit(ctx, d.base, record, d.channels, data, batch, d.stillThere())
+	return d.store.commit(ctx, d.base, record, d.marks, data, batch, d.stillThere())
 }
 
 // commit sends the Txn, and after an ambiguous outcome reads back until it is known.
-func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, channels []string, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
+func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, marks marks, data []byte, packs []codec.Pack, staged []clientv3.Cmp) (_ *Head, err error) {
 	var pace Backoff
 	until := time.Now().Add(s.client.patience)
 	// What was sent without an answer may still be on its way, whatever is read back: as
@@ -242,7 +253,7 @@ func (s *Store) commit(ctx context.Context, base *Head, record *codec.Record, ch
 		}
 	}()
 	for {
-		head, err := s.nextHead(base, record, channels)
+		head, err := s.nextHead(base, record, marks)
 		if err != nil {
 			return nil, err
 		}
@@ -299,16 +310,17 @@ func generationOf(h *Head) uint64 {
 	return h.Position.Generation
 }
 
-// nextHead returns the head that a record makes on top of base, with the given channels
-// at it. Its modRevision is that of the commit, once it was sent.
-func (s *Store) nextHead(base *Head, r *codec.Record, channels []string) (*Head, error) {
+// nextHead returns the head that a record makes on top of base, with its marks. Its
+// modRevision is that of the commit, once it was sent.
+func (s *Store) nextHead(base *Head, r *codec.Record, marks marks) (*Head, error) {
 	next := codec.Head{Position: r.Position(), Digest: r.Digest, Publisher: r.Publisher, Instance: r.Instance}
 	if r.Founding {
 		next.Founding = r.Generation
 	} else {
 		next.Founding, next.Keyframe = base.Founding, base.Keyframe
 	}
-	next = led(next, base, channels)
+	next.Rollback = marks.rollback
+	next = led(next, base, marks.channels)
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err

@@ -38,8 +38,9 @@ type Head struct {
 	Keyframe      *KeyframeRef           `protobuf:"bytes,6,opt,name=keyframe,proto3" json:"keyframe,omitempty"`
 	Publisher     string                 `protobuf:"bytes,7,opt,name=publisher,proto3" json:"publisher,omitempty"`
 	Instance      string                 `protobuf:"bytes,8,opt,name=instance,proto3" json:"instance,omitempty"`
-	Channels      []*Channel             `protobuf:"bytes,9,rep,name=channels,proto3" json:"channels,omitempty"` // in the order of their names; without any, "main" is at the generation
-	Ahead         *Ahead                 `protobuf:"bytes,10,opt,name=ahead,proto3" json:"ahead,omitempty"`      // absent unless a rollout is under way
+	Channels      []*Channel             `protobuf:"bytes,9,rep,name=channels,proto3" json:"channels,omitempty"`   // in the order of their names; without any, "main" is at the generation
+	Ahead         *Ahead                 `protobuf:"bytes,10,opt,name=ahead,proto3" json:"ahead,omitempty"`        // absent unless a rollout is under way
+	Rollback      uint64                 `protobuf:"varint,11,opt,name=rollback,proto3" json:"rollback,omitempty"` // the generation whose tree a rollback brought back, while edits alone came on top of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,6 +143,13 @@ func (x *Head) GetAhead() *Ahead {
 		return x.Ahead
 	}
 	return nil
+}
+
+func (x *Head) GetRollback() uint64 {
+	if x != nil {
+		return x.Rollback
+	}
+	return 0
 }
 
 // Channel points to the generation that the agents of that name follow.
@@ -964,7 +972,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0econfsyncd.wire\"\xdf\x02\n" +
+	"wire.proto\x12\x0econfsyncd.wire\"\xfb\x02\n" +
 	"\x04Head\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\fR\x06tenant\x12\x1e\n" +
 	"\n" +
@@ -978,7 +986,8 @@ const file_wire_proto_rawDesc = "" +
 	"\binstance\x18\b \x01(\tR\binstance\x123\n" +
 	"\bchannels\x18\t \x03(\v2\x17.confsyncd.wire.ChannelR\bchannels\x12+\n" +
 	"\x05ahead\x18\n" +
-	" \x01(\v2\x15.confsyncd.wire.AheadR\x05ahead\"U\n" +
+	" \x01(\v2\x15.confsyncd.wire.AheadR\x05ahead\x12\x1a\n" +
+	"\brollback\x18\v \x01(\x04R\brollback\"U\n" +
 	"\aChannel\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1e\n" +
 	"\n" +
