@@ -16,16 +16,18 @@ import (
 type dirty struct {
 	all, deep bool
 	dirs      []string // one that ends with a slash stands for all below it
+	paths     []string // in other directories
 	polled    bool     // a watcher that polls wants to know what the look costs
 }
 
 func (d *dirty) add(w watcher.Dirty) {
 	d.all = d.all || w.All
 	d.polled = d.polled || w.Poll
-	d.dirs = append(d.dirs, w.Directories()...)
+	d.dirs = append(d.dirs, w.Dirs...)
+	d.paths = append(d.paths, w.Paths...)
 }
 
-func (d *dirty) any() bool { return d.all || d.deep || len(d.dirs) > 0 }
+func (d *dirty) any() bool { return d.all || d.deep || len(d.dirs)+len(d.paths) > 0 }
 
 // mend looks at what is dirty, and at what has drifted before, and puts right what is to
 // be put right now. It returns when there is more to do.
@@ -69,19 +71,19 @@ func (a *Agent) look(ctx context.Context) error {
 	if !a.dirty.any() && (a.options.ReportDrift || len(a.drifts.open) == 0) {
 		return nil
 	}
-	var dirs []string
+	var where install.Where
 	if !a.dirty.all && !a.dirty.deep {
-		dirs = slices.Concat(a.dirty.dirs, a.drifts.directories())
+		where = install.Where{Dirs: slices.Concat(a.dirty.dirs, a.drifts.directories()), Paths: a.dirty.paths}
 	}
 	begin := time.Now()
-	found, err := a.applier.target.Drift(ctx, dirs, a.dirty.deep)
+	found, err := a.applier.target.Drift(ctx, where, a.dirty.deep)
 	if a.dirty.polled {
 		a.watch.Polled(time.Since(begin))
 	}
 	if err != nil {
 		return err
 	}
-	if dirs == nil {
+	if a.dirty.all || a.dirty.deep {
 		a.applier.target.Remember()
 	}
 	a.dirty = dirty{}

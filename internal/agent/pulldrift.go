@@ -66,7 +66,7 @@ func (a *applier) mend(ctx context.Context, view store.View, done *Pulled) error
 // time to be closed.
 func (a *applier) drift(ctx context.Context) ([]install.Drifted, error) {
 	for end := time.Now().Add(busyPatience); ; {
-		found, err := a.target.Drift(ctx, nil, time.Since(a.target.Read()) > rereadEvery)
+		found, err := a.target.Drift(ctx, install.Where{}, time.Since(a.target.Read()) > rereadEvery)
 		busy := slices.ContainsFunc(found, func(d install.Drifted) bool { return d.Busy })
 		if err != nil || !busy || a.options.ReportDrift || time.Now().After(end) {
 			return found, err
@@ -97,7 +97,7 @@ func repairable(found []install.Drifted) (paths []string, stuck []install.Confli
 // foreseeDrift adds to a plan, which was found out for a preview, what Pull would put
 // right beside it. It returns what it would not.
 func (a *applier) foreseeDrift(ctx context.Context, plan *install.Plan) (stays []install.Drifted, stuck []install.ConflictPath, err error) {
-	found, err := a.target.Drift(ctx, nil, false)
+	found, err := a.target.Drift(ctx, install.Where{}, false)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -345,6 +345,9 @@ func (a *Agent) prove(ctx context.Context) (time.Duration, error) {
 // paused reports whether an operator wants nothing to be done. It returns an error, noted
 // already, if that cannot be told: then nothing is done either.
 func (a *Agent) paused() (bool, error) {
+	if a.unheld() {
+		return false, nil
+	}
 	holds, err := a.applier.target.Holds()
 	if err != nil {
 		a.diary.refused(err)
@@ -365,11 +368,16 @@ func (a *Agent) paused() (bool, error) {
 
 // told reports whether an operator has said something else than before.
 func (a *Agent) told() bool {
-	if a.applier.target == nil {
+	if a.applier.target == nil || a.unheld() {
 		return false
 	}
 	holds, err := a.applier.target.Holds()
 	return err != nil || !same(a.holds, holds)
+}
+
+// unheld reports whether an operator had said nothing before, and certainly says nothing now.
+func (a *Agent) unheld() bool {
+	return a.holds == install.Holds{} && a.applier.target.Unheld()
 }
 
 func same(a, b install.Holds) bool {

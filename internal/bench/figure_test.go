@@ -41,6 +41,7 @@ func figures() []Figure {
 			trafficFigure(),
 			storedFigure(),
 			agentsFigure(),
+			loadFigure(),
 			reportsFigure(),
 			newcomersFigure(),
 			bystanderFigure(),

@@ -172,11 +172,36 @@ func (t *Target) Holds() (h Holds, err error) {
 	return h, err
 }
 
+// unheldFor is how long what Unheld goes by is trusted.
+const unheldFor = 5 * time.Second
+
+// unheld is the directory of the control files as it stood when there was none of them, and
+// when that was; the zero unheld is not known.
+type unheld struct {
+	side node
+	seen time.Time
+}
+
+// Unheld reports whether nothing can have come to hold the target since Holds found that
+// nothing did: the directory of the control files stands at its path with the times that it
+// had. An agent asks all the time, and this takes one system call. False says nothing.
+//
+// RACE: where a file system does not note in a directory's times what comes to it, a pause
+// is found up to unheldFor later.
+func (t *Target) Unheld() bool {
+	if t.unheld.side.kind == diff.None || t.now().Sub(t.unheld.seen) > unheldFor {
+		return false
+	}
+	now, err := lstat(unix.AT_FDCWD, filepath.Join(t.o.Dir, diff.OwnName))
+	return err == nil && now == t.unheld.side
+}
+
 // holds reads the control files where an operator writes them now, which is elsewhere if
 // somebody has moved the directory that was opened away. What stands in its place counts
 // if it is this user's, as for Open.
 func (t *Target) holds() (h Holds, err error) {
-	side := int(t.side.Fd())
+	t.unheld = unheld{}
+	side, seen := int(t.side.Fd()), t.now()
 	was, err := lstat(side, ".")
 	if err != nil {
 		return h, t.fault("look at", t.sideName(), err)
@@ -203,6 +228,10 @@ func (t *Target) holds() (h Holds, err error) {
 	}
 	if err == nil {
 		h.Retry, err = t.readHold(side, retryName)
+	}
+	// In tree mode the target itself may be another one while the sibling is the same.
+	if err == nil && h == (Holds{}) && !t.beside() && now.same(was) && !racy(was, seen) {
+		t.unheld = unheld{was, seen}
 	}
 	return h, err
 }

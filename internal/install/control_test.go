@@ -52,6 +52,60 @@ func testPauseAndResume(t *testing.T, m Mode) {
 	}
 }
 
+// mustBeUnheld waits until the directory of the control files is old enough to be trusted.
+func mustBeUnheld(t *testing.T, target *Target) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !target.Unheld(); time.Sleep(time.Millisecond) {
+		if h, err := target.Holds(); err != nil || h != (Holds{}) || time.Now().After(end) {
+			t.Fatalf("holds %+v %v", h, err)
+		}
+	}
+}
+
+func TestUnheld(t *testing.T) {
+	for name, disturb := range map[string]func(t *testing.T, target *Target){
+		"a pause":        func(t *testing.T, target *Target) { do(t, Pause(target.o.Dir, Hold{By: "ann"})) },
+		"a retry":        func(t *testing.T, target *Target) { do(t, Retry(target.o.Dir, Hold{By: "ann"})) },
+		"a pin":          func(t *testing.T, target *Target) { do(t, target.Pin(&Hold{By: "ann", Generation: 1})) },
+		"an empty pause": func(t *testing.T, target *Target) { write(t, filepath.Join(ControlDir(target.o.Dir), pauseName), "") },
+		"another target at the path": func(t *testing.T, target *Target) {
+			do(t, os.Rename(target.o.Dir, target.o.Dir+".away"))
+			do(t, os.Mkdir(target.o.Dir, 0o755))
+		},
+		"a target without its own directory": func(t *testing.T, target *Target) {
+			do(t, os.Rename(ControlDir(target.o.Dir), target.o.Dir+"/moved"))
+		},
+		"a long time": func(_ *testing.T, target *Target) {
+			target.now = func() time.Time { return time.Now().Add(unheldFor + time.Second) }
+		},
+	} {
+		t.Run("ends with "+name, func(t *testing.T) {
+			target := mustOpen(t, options(filepath.Join(newDir(t), "target")))
+			mustApply(t, target, 1, published)
+			if target.Unheld() {
+				t.Error("is known before it was asked for")
+			}
+			mustBeUnheld(t, target)
+			disturb(t, target)
+			if target.Unheld() {
+				t.Error("still counts as held by nothing")
+			}
+		})
+	}
+}
+
+func TestUnheld_endsWithNoApply(t *testing.T) {
+	target := mustOpen(t, options(newDir(t)))
+	mustApply(t, target, 1, published)
+	mustBeUnheld(t, target)
+	seen := target.unheld.seen
+	target.now = func() time.Time { return seen } // However long the apply takes.
+	mustApply(t, target, 2, files{"a": "644 another"})
+	if !target.Unheld() {
+		t.Error("an apply of its own takes another look")
+	}
+}
+
 func TestForget(t *testing.T) { eachMode(t, testForget) }
 
 func testForget(t *testing.T, m Mode) {

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,13 +58,23 @@ func (d Drifted) NeedsContent() bool {
 	return d.Want.HasContent() && d.What != OtherMode && d.What != OtherOwner
 }
 
-// Drift compares what the journal says is managed with the disk, in path order: in the
-// given directories, or everywhere if dirs is nil. A directory that ends with a slash
-// stands for all below it too. Where one is missing, so is all below it. Contents are read where they are
+// Where is what of a target is looked at; the zero Where is everything.
+type Where struct {
+	// Dirs are looked at with what lies in them. One that ends with a slash stands for all
+	// below it too.
+	Dirs []string
+	// Paths are looked at with the directories that they lie in, and not what else does.
+	Paths []string
+}
+
+func (w Where) everywhere() bool { return w.Dirs == nil && w.Paths == nil }
+
+// Drift compares what the journal says is managed with the disk, in path order. Where a
+// directory is missing, so is all below it. Contents are read where they are
 // not known since an earlier look, by this process or one before it (see Read); with deep, always. What is not managed is never
 // read. A journal that others deleted is brought back. It returns an error that wraps
 // ErrGone, or the context's.
-func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted, error) {
+func (t *Target) Drift(ctx context.Context, where Where, deep bool) ([]Drifted, error) {
 	if err := t.identity(); err != nil {
 		return nil, err
 	}
@@ -73,16 +84,21 @@ func (t *Target) Drift(ctx context.Context, dirs []string, deep bool) ([]Drifted
 		}
 	}
 	managed := t.State().Managed
-	if dirs == nil {
+	if where.everywhere() {
 		return t.driftAnywhere(ctx, managed, deep)
 	}
 	l := &looker{t: t, c: t.cursor(), deep: deep}
 	defer l.c.close()
-	dirs = slices.Clone(dirs)
+	dirs := slices.Clone(where.Dirs)
 	slices.SortFunc(dirs, diff.ComparePaths)
 	for _, dir := range slices.Compact(dirs) {
 		dir, deeper := strings.CutSuffix(dir, "/")
 		if err := l.directory(ctx, dir, deeper, managed); err != nil {
+			return nil, err
+		}
+	}
+	for _, path := range where.Paths {
+		if err := l.path(ctx, path, managed); err != nil {
 			return nil, err
 		}
 	}
@@ -100,7 +116,7 @@ const lookBatch = 512
 func (t *Target) driftAnywhere(ctx context.Context, managed diff.Tree, deep bool) ([]Drifted, error) {
 	begin := t.now()
 	t.stamps.keep(managed)
-	g, ctx := errgroup.WithContext(ctx)
+	g, group := errgroup.WithContext(ctx)
 	if g.SetLimit(workers()); deep {
 		g.SetLimit(1)
 	}
@@ -113,7 +129,7 @@ func (t *Target) driftAnywhere(ctx context.Context, managed diff.Tree, deep bool
 		g.Go(func() error {
 			l := &looker{t: t, c: t.cursor(), deep: deep, shared: &mu}
 			defer l.c.close()
-			err := l.batch(ctx, list)
+			err := l.batch(group, list)
 			mu.Lock()
 			defer mu.Unlock()
 			all.found = append(all.found, l.found...)
@@ -124,12 +140,12 @@ func (t *Target) driftAnywhere(ctx context.Context, managed diff.Tree, deep bool
 		if batch = append(batch, looking{path, e}); len(batch) == lookBatch {
 			flush()
 		}
-		if ctx.Err() != nil {
+		if group.Err() != nil {
 			break
 		}
 	}
 	flush()
-	if err := g.Wait(); err != nil {
+	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {
 		return nil, err
 	}
 	all.sort()
@@ -203,6 +219,25 @@ func (l *looker) directory(ctx context.Context, dir string, deeper bool, managed
 		}
 	}
 	return nil
+}
+
+// path looks at one path and at the directory that it lies in. Where a directory is to stand
+// there, all in that one is looked at.
+func (l *looker) path(ctx context.Context, path string, managed diff.Tree) error {
+	parent := diff.Parent(path)
+	e, ok := managed.Get(path)
+	if !ok || e.Kind == diff.Directory {
+		return l.directory(ctx, parent, false, managed)
+	}
+	if parent != "" {
+		in, _ := managed.Get(parent)
+		if gone, err := l.look(parent, in); err != nil || gone {
+			d, _ := managed.Dir(parent)
+			return errors.Join(err, l.below(ctx, parent, d))
+		}
+	}
+	_, err := l.look(path, e)
+	return err
 }
 
 // below looks at everything below a directory.

@@ -25,7 +25,7 @@ func BenchmarkDrift(b *testing.B) {
 		for _, deep := range []bool{true, false} {
 			b.Run(fmt.Sprintf("files=%d/deep=%v", count, deep), func(b *testing.B) {
 				for b.Loop() {
-					found, err := target.Drift(context.Background(), nil, deep)
+					found, err := target.Drift(context.Background(), Where{}, deep)
 					if err != nil || len(found) > 0 {
 						b.Fatal(found, err)
 					}

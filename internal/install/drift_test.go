@@ -231,7 +231,7 @@ func eachEditIn(t *testing.T, m Mode, then func(t *testing.T, target *Target, e 
 
 func mustDrift(t *testing.T, target *Target, dirs []string, want map[string]Deviation) []Drifted {
 	t.Helper()
-	found, err := target.Drift(context.Background(), dirs, false)
+	found, err := target.Drift(context.Background(), Where{Dirs: dirs}, false)
 	do(t, err)
 	mustBe(t, found, want)
 	return found
@@ -284,6 +284,37 @@ func TestDrift_looksInTheGivenDirectoriesAlone(t *testing.T) {
 	mustDrift(t, target, []string{""}, map[string]Deviation{"a": OtherBytes})
 }
 
+func TestDrift_looksAtTheGivenPathsAlone(t *testing.T) {
+	for name, e := range map[string]struct {
+		edit  func(dir string) error
+		paths []string
+		found map[string]Deviation
+	}{
+		"the edited":               {nil, []string{"d/e/f"}, map[string]Deviation{"d/e/f": OtherBytes}},
+		"the edited, in the root":  {nil, []string{"a", "a"}, map[string]Deviation{"a": OtherBytes}},
+		"beside the edited":        {nil, []string{"d/e", "d/l"}, map[string]Deviation{}},
+		"not managed":              {nil, []string{"d/e/other"}, map[string]Deviation{"d/e/f": OtherBytes}}, // All of its directory.
+		"in no managed directory":  {nil, []string{"no/such"}, map[string]Deviation{}},
+		"in a directory that went": {func(dir string) error { return os.RemoveAll(dir + "/d/e") }, []string{"d/e/f"}, map[string]Deviation{"d/e": Missing, "d/e/f": Missing}},
+		"in one with another mode": {func(dir string) error { return os.Chmod(dir+"/d/e", 0o700) }, []string{"d/e/f"}, map[string]Deviation{"d/e": OtherMode, "d/e/f": OtherBytes}},
+		"managed, gone":            {func(dir string) error { return os.Remove(dir + "/a") }, []string{"a"}, map[string]Deviation{"a": Missing}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := newDir(t)
+			target := mustOpen(t, options(dir))
+			mustApply(t, target, 1, published)
+			write(t, filepath.Join(dir, "a"), "edited")
+			write(t, filepath.Join(dir, "d/e/f"), "edited")
+			if e.edit != nil {
+				do(t, e.edit(dir))
+			}
+			found, err := target.Drift(t.Context(), Where{Paths: e.paths}, false)
+			do(t, err)
+			mustBe(t, found, e.found)
+		})
+	}
+}
+
 func TestDrift_readsContentsThatItKnowsOnlyWhenDeep(t *testing.T) {
 	dir := newDir(t)
 	target := mustOpen(t, options(dir))
@@ -295,7 +326,7 @@ func TestDrift_readsContentsThatItKnowsOnlyWhenDeep(t *testing.T) {
 	s.hash[0]++
 	target.stamps.known["a"] = s
 	mustDrift(t, target, nil, map[string]Deviation{"a": OtherBytes})
-	found, err := target.Drift(context.Background(), nil, true)
+	found, err := target.Drift(context.Background(), Where{}, true)
 	do(t, err)
 	mustBe(t, found, map[string]Deviation{})
 	mustDrift(t, target, nil, map[string]Deviation{})

@@ -87,7 +87,7 @@ func TestApply_deniedAtTheRename(t *testing.T) {
 	target.crash = func(string) {}
 	mustApply(t, target, 3, files{"a": "644 A", "b": "644 BB"})
 	mustLook(t, dir, files{"a": "644 a", "b": "644 BB"})
-	if found, err := target.Drift(t.Context(), nil, false); err != nil || len(found) != 1 || found[0].Path != "a" {
+	if found, err := target.Drift(t.Context(), Where{}, false); err != nil || len(found) != 1 || found[0].Path != "a" {
 		t.Errorf("drift %v, %v", found, err)
 	}
 	fix(t, filepath.Join(dir, "a"), false)

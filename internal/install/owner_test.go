@@ -48,7 +48,7 @@ func testApplyOwnedByAnother(t *testing.T, m Mode) {
 	for _, path := range []string{"a", "d", "d/x", "b"} {
 		do(t, os.Lchown(filepath.Join(dir, path), 0, 0))
 	}
-	found, err := target.Drift(t.Context(), nil, false)
+	found, err := target.Drift(t.Context(), Where{}, false)
 	if err != nil || len(found) != 4 || found[0].What != OtherOwner {
 		t.Fatalf("drift %v, %v", found, err)
 	}

@@ -170,9 +170,9 @@ func TestOpen_goesByTheStampsOfTheProcessBefore(t *testing.T) {
 				if got := unread(t, target, dir); !slices.Equal(got, tt.read) {
 					t.Errorf("%q are to be read, want %q", got, tt.read)
 				}
-				found, err := target.Drift(t.Context(), nil, true)
+				found, err := target.Drift(t.Context(), Where{}, true)
 				do(t, err)
-				shallow, err := target.Drift(t.Context(), nil, false)
+				shallow, err := target.Drift(t.Context(), Where{}, false)
 				do(t, err)
 				if len(shallow) != len(found) {
 					t.Errorf("found %v, by content %v", shallow, found)
@@ -213,7 +213,7 @@ func TestRemember_keepsWhenAllWasRead(t *testing.T) {
 	if !next.Read().Equal(read) {
 		t.Errorf("all was read at %v, want %v", next.Read(), read)
 	}
-	_, err := next.Drift(t.Context(), nil, true)
+	_, err := next.Drift(t.Context(), Where{}, true)
 	do(t, err)
 	if !next.Read().After(read) {
 		t.Error("a deep look is no reading of all")

@@ -40,7 +40,7 @@ func TestStamps_surviveSwitchesAndTidying(t *testing.T) {
 	f := files{"a": "644 a", "b": "644 b", "d": "755/", "d/x": "644 x", "l": "->a"}
 	mustApply(t, target, 1, f)
 	target.now = func() time.Time { return time.Now().Add(time.Second) } // All is old enough to be known.
-	_, err := target.Drift(context.Background(), nil, false)
+	_, err := target.Drift(context.Background(), Where{}, false)
 	do(t, err)
 	known := func(when string) {
 		t.Helper()

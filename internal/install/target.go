@@ -109,6 +109,7 @@ type Target struct {
 	olds     []*oldTree // oldest first
 	loose    bool       // the last switch is yet to be made durable
 	swept    bool       // the stage is empty, as this process left it
+	unheld   unheld
 	proof    Proof
 	// reverting says that the apply in hand takes a trial back.
 	reverting bool

@@ -330,7 +330,7 @@ func testEditsAtAnyMoment(t *testing.T, age time.Duration) {
 					}
 					if got := look(t, dir); got["stays"] == "644 edited" && slices.Contains([]string{"later", "after-retire"}, when) && !early {
 						// Drift of the live tree, which shares the file. Only a look can tell.
-						drift, err := target.Drift(t.Context(), nil, false)
+						drift, err := target.Drift(t.Context(), Where{}, false)
 						if err != nil || len(drift) != 1 || drift[0].Path != "stays" {
 							t.Fatalf("%v %v", drift, err)
 						}

@@ -130,7 +130,7 @@ func TestRevert_putsBackWithoutEtcdWhateverCrashes(t *testing.T) {
 					}
 					mustLook(t, target.o.Dir, tt.before)
 					do(t, target.EndTrial())
-					if found, err := target.Drift(t.Context(), nil, true); err != nil || len(found) > 0 {
+					if found, err := target.Drift(t.Context(), Where{}, true); err != nil || len(found) > 0 {
 						t.Errorf("drifted is %v, %v", found, err)
 					}
 					mustApply(t, target, 3, tt.after)
