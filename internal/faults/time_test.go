@@ -266,6 +266,7 @@ func (w *World) stamped() {
 		before, err := os.Stat(w.Writer.Name(path))
 		w.do(err)
 		w.do(os.WriteFile(w.Writer.Name(path), []byte(content), 0o644))
+		w.do(os.Chmod(w.Writer.Name(path), 0o644)) // It may have had another mode.
 		w.do(os.Chtimes(w.Writer.Name(path), before.ModTime(), before.ModTime()))
 		w.Writer.Model[path] = lab.Node{Mode: 0o644, Content: content}
 		w.Count("faults", 1)

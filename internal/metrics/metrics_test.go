@@ -101,8 +101,8 @@ func TestKeepForgetsTheOthers(t *testing.T) {
 	}
 }
 
-func TestReadmeListsAllMetrics(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
+func TestDocumentsListAllMetrics(t *testing.T) {
+	text, err := os.ReadFile("../../docs/fleet.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,8 +110,8 @@ func TestReadmeListsAllMetrics(t *testing.T) {
 	for _, f := range families() {
 		want = append(want, fmt.Sprintf("| `%s` | %s | %s |", f.name, f.kind, f.help))
 	}
-	got := regexp.MustCompile("(?m)^\\| `(confsyncd|process|go)_.*$").FindAllString(string(readme), -1)
+	got := regexp.MustCompile("(?m)^\\| `(confsyncd|process|go)_.*$").FindAllString(string(text), -1)
 	if !slices.Equal(got, want) {
-		t.Errorf("the table of metrics in README.md is to be\n%s", strings.Join(want, "\n"))
+		t.Errorf("the table of metrics in docs/fleet.md is to be\n%s", strings.Join(want, "\n"))
 	}
 }
