@@ -11,7 +11,7 @@ import (
 // loadAgents and loadEdits are of how many the load is measured.
 const (
 	loadAgents = 240
-	loadEdits  = 40
+	loadEdits  = 15
 )
 
 func loadFigure() Figure {
