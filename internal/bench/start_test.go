@@ -15,7 +15,7 @@ func startFigure() Figure {
 		Name: "start",
 		How: `A tree of 100,000 files of 2 KB, 100 in each directory, all in the page cache, of which nothing has changed: ` + "`push`, `pull`, `rsync -an`" + ` of a
 copy of it, and ` + "`git status`" + ` without fsmonitor and untracked cache, in turn, each as a process from its beginning to its end.`,
-		Profile: `a pull stats each of 101,000 names, on both processors; two thirds of it are the kernel's (perf: looking the name up, and its attributes), the rest is the journal's tree, read and checked. ` + "`git status`" + ` stats as many, and opens no directory for each. Less would take fewer checks of each name: that its parent is still the one that was opened, and its owner.`,
+		Profile: `a pull stats each of 101,000 names, on both processors; two thirds of it are the kernel's (perf: looking the name up, and its attributes), the rest is the journal's tree, read and checked. Less would take a file system that tells what has changed since.`,
 		Measure: measureStart,
 	}
 }
