@@ -3,6 +3,8 @@ package fleet
 import (
 	"slices"
 	"time"
+
+	"github.com/confsyncd/confsyncd/internal/codec"
 )
 
 // Hasten makes a reporter speak more often, and look more often whether it was heard.
@@ -41,3 +43,8 @@ func Spoken(begin time.Time, news []time.Duration, takes time.Duration) (said []
 	}
 	return said
 }
+
+// Join, Leave and Host are what Attend does, and what it tells.
+func (r *Reporter) Join(dir string)       { r.join(dir) }
+func (r *Reporter) Leave(dir string) bool { return r.leave(dir) }
+func (r *Reporter) Host() codec.Host      { return r.host() }

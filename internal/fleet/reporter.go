@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ const (
 	recheck = time.Minute
 	// refusedAgain is when a host tries again that is not allowed to report.
 	refusedAgain = time.Minute
+	// longestReason is what is told of a reason, in bytes: a report has its bound, see
+	// codec.MaxHost, and the host's own status says it in full.
+	longestReason = 512
 )
 
 // Options say who reports, and where.
@@ -53,7 +57,8 @@ type Reporter struct {
 
 	mu        sync.Mutex // guards what follows
 	targets   map[string]codec.HostTarget
-	attending int
+	attending map[string]int  // how often, by target; a new agent may begin before the old one ends
+	left      map[string]bool // targets that nobody looks after any more, while others are
 
 	// What follows is of whoever holds the turn.
 	life   *store.Life // nil if there is none
@@ -68,12 +73,24 @@ func NewReporter(o Options) *Reporter {
 	return &Reporter{
 		options: o, instance: newInstance(), failing: logging.NewEpisode(o.Log.With("tenant", o.Tenant), "reporting this host"),
 		changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), pace: pace{pause: pause, settle: settle}, recheck: recheck, targets: make(map[string]codec.HostTarget),
+		attending: make(map[string]int), left: make(map[string]bool),
 	}
 }
 
-// Set says what a target is at; Since is filled in. It never waits.
+// Set says what a target is at; Since is filled in. It never waits. What is said of a target
+// after it was looked after for the last time is not heard.
 func (r *Reporter) Set(t codec.HostTarget) {
+	t.Reason = cut(t.Reason)
+	if t.Hook != nil {
+		hook := *t.Hook
+		hook.Reason = cut(hook.Reason)
+		t.Hook = &hook
+	}
 	r.mu.Lock()
+	if r.left[t.Dir] {
+		r.mu.Unlock()
+		return
+	}
 	before, known := r.targets[t.Dir]
 	t.Since = before.Since
 	if !known || before.State != t.State {
@@ -84,6 +101,14 @@ func (r *Reporter) Set(t codec.HostTarget) {
 	if !known || !reflect.DeepEqual(before, t) {
 		r.wake()
 	}
+}
+
+// cut shortens a reason.
+func cut(reason string) string {
+	if len(reason) <= longestReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:longestReason], "") + "…"
 }
 
 func (r *Reporter) wake() {
@@ -100,23 +125,14 @@ func (r *Reporter) Attend(ctx context.Context, dir string) error {
 	if r.options.Off {
 		return nil
 	}
-	r.mu.Lock()
-	r.attending++
-	r.mu.Unlock()
+	r.join(dir)
 	select {
 	case <-ctx.Done():
 	case r.turn <- struct{}{}:
 		r.loop(ctx)
 		<-r.turn
 	}
-	r.mu.Lock()
-	r.attending--
-	last := r.attending == 0
-	if !last {
-		delete(r.targets, dir)
-	}
-	r.mu.Unlock()
-	if last {
+	if r.leave(dir) {
 		r.turn <- struct{}{}
 		r.end(ctx)
 		<-r.turn
@@ -124,6 +140,28 @@ func (r *Reporter) Attend(ctx context.Context, dir string) error {
 		r.wake()
 	}
 	return nil
+}
+
+func (r *Reporter) join(dir string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attending[dir]++
+	delete(r.left, dir)
+}
+
+// leave reports whether nobody attends any more; else the target is told of no more.
+func (r *Reporter) leave(dir string) (last bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.attending[dir]--; r.attending[dir] > 0 {
+		return false
+	}
+	if delete(r.attending, dir); len(r.attending) == 0 {
+		return true
+	}
+	delete(r.targets, dir)
+	r.left[dir] = true
+	return false
 }
 
 // loop reports until ctx ends.
