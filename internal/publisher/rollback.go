@@ -38,7 +38,7 @@ type RollbackOptions struct {
 // Rollback makes a new generation with the tree of an older one, and returns nil if the head
 // has that tree already; after a dry run, what would be committed, without position.
 // Contents that lie in packs stay where they are. All channels that are at that generation
-// or beyond come to the new one. The commit has an instance of its own, so
+// or beyond come to the new one, and so do hosts that a rollout has let go ahead as far. The commit has an instance of its own, so
 // that a publisher of the tenant knows that its directory was not what was published.
 //
 // If another commit comes in between it begins anew, on top of that; with Parent it returns
@@ -129,6 +129,9 @@ func (o *rollback) once(ctx context.Context, view store.View) (*Commit, error) {
 	}
 	draft := o.Store.RegisteredAs(registered).NewDraft(ctx, now.Head)
 	draft.Channels(o.channels(now.Head)...)
+	if ahead := now.Head.Ahead; ahead != nil && ahead.Generation >= o.Generation {
+		draft.Ahead()
+	}
 	draft.Rollback(o.Generation)
 	sent, err := newComeback(now, then, draft).contents(ctx, changes)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/confsyncd/confsyncd/internal/codec"
 	"github.com/confsyncd/confsyncd/internal/diff"
 	"github.com/confsyncd/confsyncd/internal/publisher"
 	"github.com/confsyncd/confsyncd/internal/store"
@@ -141,4 +142,39 @@ func TestRollbackBesideAKeyframe(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.await(map[string]string{"a": "version 0", "b": text(30000, 0)})
+}
+
+// What a rollout lets go ahead must not keep what is rolled back from; what it holds back stays
+// where it is.
+func TestRollbackTakesAlongWhoIsAhead(t *testing.T) {
+	for name, tt := range map[string]struct {
+		to   uint64
+		want uint64 // where hosts are that are ahead
+	}{
+		"to what is above the channel":       {to: 2, want: 5},
+		"to what the channel has, or before": {to: 1, want: 5}, // With the channel.
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPlace(t)
+			p.options.Channels = []string{"main"}
+			var at [5]diff.Position
+			for g := 1; g <= 4; g++ {
+				p.write("a", fmt.Sprint("a ", g))
+				at[g] = p.mustPush().Position
+				p.options.Channels = []string{"canary"} // So main stays at the first.
+			}
+			if _, err := p.store.Lead(p.Context(), &codec.Ahead{Channel: "main", Generation: 4, Commit: at[4].Commit, Hosts: []codec.Selector{{Parts: codec.AllParts}}}); err != nil {
+				t.Fatal(err)
+			}
+			c := p.mustRollback(tt.to)
+			view, err := p.store.View(p.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, ok := view.Head.Follow("main", "host", nil)
+			if !ok || got.Generation != tt.want || got != c.Position {
+				t.Errorf("a host that was ahead follows %+v, want generation %d", got, tt.want)
+			}
+		})
+	}
 }

@@ -25,16 +25,25 @@ var (
 // among them. A founding takes all channels along: what they were at is gone.
 func (d *Draft) Channels(names ...string) { d.marks.channels = names }
 
+// Ahead has the hosts that a rollout lets go ahead of their channel come to the commit, too.
+func (d *Draft) Ahead() { d.marks.ahead = true }
+
 // led returns next, the head of a commit on top of base, with its channels.
-func led(next codec.Head, base *Head, names []string) codec.Head {
+func led(next codec.Head, base *Head, m marks) codec.Head {
+	names := m.channels
 	var all []codec.Channel
 	var ahead *codec.Ahead
 	if base != nil {
 		all, ahead = base.AllChannels(), base.Ahead
 	}
 	founding := next.Founding == next.Position.Generation
-	if founding {
+	switch {
+	case founding:
 		ahead = nil
+	case ahead != nil && m.ahead:
+		moved := *ahead
+		moved.Generation, moved.Commit = next.Position.Generation, next.Position.Commit
+		ahead = &moved
 	}
 	for _, name := range names {
 		if !slices.ContainsFunc(all, func(c codec.Channel) bool { return c.Name == name }) {

@@ -59,6 +59,8 @@ type marks struct {
 	channels []string
 	// rollback is as in codec.Head.
 	rollback uint64
+	// ahead has the hosts that a rollout lets go ahead come to the commit.
+	ahead bool
 }
 
 // Rollback says that the commit brings back the tree of a generation, or lies on top of such
@@ -320,7 +322,7 @@ func (s *Store) nextHead(base *Head, r *codec.Record, marks marks) (*Head, error
 		next.Founding, next.Keyframe = base.Founding, base.Keyframe
 	}
 	next.Rollback = marks.rollback
-	next = led(next, base, marks.channels)
+	next = led(next, base, marks)
 	raw, err := codec.EncodeHead(next)
 	if err != nil {
 		return nil, err
