@@ -138,8 +138,9 @@ func (r Runner) Run(ctx context.Context, name string, h Hook, s Subject) error {
 	err = cmd.Wait()
 	out.end()
 	switch {
-	case errors.Is(cut, ErrInterrupted):
-		return fmt.Errorf("%s: %w", name, cut)
+	case errors.Is(cut, ErrInterrupted), err != nil && ctx.Err() != nil:
+		// Whoever ends this process may well end the hook too: that says nothing of the generation.
+		return fmt.Errorf("%s: %w", name, ErrInterrupted)
 	case cut != nil:
 		return fmt.Errorf("%s %w: %w", name, ErrFailed, cut)
 	case err != nil && !errors.Is(err, exec.ErrWaitDelay):

@@ -170,6 +170,26 @@ func TestHookMayEndWhenTheContextHas(t *testing.T) {
 	}
 }
 
+func TestHookThatIsEndedWithTheAgentHasNotFailed(t *testing.T) {
+	r, _ := runner(t)
+	r.Grace = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	begun := filepath.Join(t.TempDir(), "begun")
+	done := make(chan error, 1)
+	go func() {
+		done <- r.Run(ctx, hook.Check, shell("echo $$ > "+begun+"; while :; do sleep 0.01; done"), hook.Subject{})
+	}()
+	pid := awaitFile(t, begun)
+	cancel()
+	if err := syscall.Kill(-pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.Is(err, hook.ErrInterrupted) {
+		t.Errorf("a check that was ended with its agent: %v", err)
+	}
+}
+
 func TestOutputIsLoggedLineByLine(t *testing.T) {
 	r, l := runner(t)
 	if err := r.Run(t.Context(), hook.Check, shell(`echo one; echo two >&2; printf 'a\033[1mb'`), hook.Subject{Generation: 3}); err != nil {

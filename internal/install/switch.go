@@ -51,6 +51,9 @@ func (w *work) advance() error {
 	if err := w.t.makeOwn(w.pending.Meta); err != nil {
 		return err
 	}
+	if err := w.carryTrial(); err != nil {
+		return err
+	}
 	if err := w.t.journal.Advance(w.pending); err != nil {
 		return w.t.fault("write", diff.OwnName+"/journal", err)
 	}

@@ -46,9 +46,32 @@ func (w *work) tryOut(ctx context.Context, next *build) error {
 		}
 	}
 	if !try.Trial || !slices.ContainsFunc(w.steps, step.shows) {
-		return nil
+		return w.carryTrial()
 	}
 	return w.beginTrial(try.Undo)
+}
+
+// carryTrial has a trial in hand go on where nothing that others see changes, and what is
+// managed does: else it would count as one that was never begun.
+func (w *work) carryTrial() error {
+	t := w.t
+	on := t.OnTrial()
+	if on == nil || on.Reverting || on.Failed || t.reverting {
+		return nil
+	}
+	after, err := t.State().Become(w.pending)
+	if err != nil {
+		return t.fault("write", diff.OwnName+"/journal", err)
+	}
+	before, next := t.State().Managed.Digest(), after.Managed.Digest()
+	if before == next {
+		return nil
+	}
+	trial := *on
+	trial.Digests = []string{before.String(), next.String()}
+	p := t.proof
+	p.Trial = &trial
+	return t.setProof(p)
 }
 
 // shows reports whether others see something of the step.

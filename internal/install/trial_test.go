@@ -163,6 +163,41 @@ func TestRevert_ofSeveralGenerations(t *testing.T) {
 	})
 }
 
+// A generation that only has others' files managed, or gives some up, ends no trial.
+func TestTrial_goesOnWithAGenerationThatChangesNoFile(t *testing.T) {
+	for name, tt := range map[string]struct {
+		meanwhile func(t *testing.T, dir string)
+		next      files
+	}{
+		"a file is there already": {func(t *testing.T, dir string) {
+			do(t, os.WriteFile(filepath.Join(dir, "b"), []byte("b3"), 0o600))
+			do(t, os.Chmod(filepath.Join(dir, "b"), 0o644))
+		}, files{"a": "644 a2", "b": "644 b3", "c": "644 c1"}},
+		"a file is gone already": {func(t *testing.T, dir string) { do(t, os.Remove(filepath.Join(dir, "c"))) }, files{"a": "644 a2"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := tryingIn(Files, newDir(t))
+			target := mustOpen(t, o)
+			mustApply(t, target, 1, files{"a": "644 a1", "c": "644 c1"})
+			do(t, target.Proved())
+			mustApply(t, target, 2, files{"a": "644 a2", "c": "644 c1"})
+			tt.meanwhile(t, o.Dir)
+			mustApply(t, target, 3, tt.next)
+			do(t, target.Close())
+			target = mustOpen(t, o)
+			if on := target.OnTrial(); on == nil || !slices.Contains(on.Paths(), "a") || !on.From.Is(position(1)) {
+				t.Errorf("on trial is %+v", on)
+			}
+			do(t, target.Refuse(refused, true, true))
+			_, err := target.Revert(t.Context(), noContents{})
+			do(t, err)
+			if b, err := os.ReadFile(filepath.Join(o.Dir, "a")); err != nil || string(b) != "a1" {
+				t.Errorf("a was taken back to %q, %v", b, err)
+			}
+		})
+	}
+}
+
 // A later generation may have the very files that were put back.
 func TestRevert_isOverWithTheNextGeneration(t *testing.T) {
 	target := mustOpen(t, tryingIn(Files, newDir(t)))
