@@ -206,10 +206,13 @@ func (t *Target) OnTrial() *Trial {
 }
 
 // Refuse notes durably why a generation is not to be tried again. With trial it is the one
-// on trial, whose files are kept; or, with revert, are to be taken back by Revert.
+// on trial, whose files are kept; or, with revert, are to be taken back by Revert. What was
+// refused of a newer generation stays: that is the one that would be tried next.
 func (t *Target) Refuse(r Refusal, trial, revert bool) error {
 	p := t.proof
-	p.Refused = &r
+	if newest := p.Refused; newest == nil || newest.Tenant != r.Tenant || newest.Generation <= r.Generation {
+		p.Refused = &r
+	}
 	if trial && p.Trial != nil {
 		next := *p.Trial
 		next.Failed, next.Reverting = !revert, revert

@@ -198,6 +198,21 @@ func TestTrial_goesOnWithAGenerationThatChangesNoFile(t *testing.T) {
 	}
 }
 
+// Of a newer one check may have refused meanwhile.
+func TestRefuse_leavesWhatWasRefusedOfANewerGeneration(t *testing.T) {
+	target := mustOpen(t, tryingIn(Files, newDir(t)))
+	mustApply(t, target, 1, files{"a": "644 a1"})
+	do(t, target.Proved())
+	mustApply(t, target, 2, files{"a": "644 a2"})
+	do(t, target.Refuse(Refusal{Version: VersionOf(position(3)), Hook: "check"}, false, false))
+	do(t, target.Refuse(refused, true, true))
+	_, err := target.Revert(t.Context(), noContents{})
+	do(t, errors.Join(err, target.EndTrial()))
+	if r := target.Proof().Refused; r == nil || r.Generation != 3 {
+		t.Errorf("refused is %+v", r)
+	}
+}
+
 // A later generation may have the very files that were put back.
 func TestRevert_isOverWithTheNextGeneration(t *testing.T) {
 	target := mustOpen(t, tryingIn(Files, newDir(t)))
