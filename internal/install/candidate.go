@@ -23,7 +23,12 @@ type candidate struct {
 	w     *work
 	root  *os.Root
 	steps map[string]step
+	// going tells that it goes on, and returns an error if it is not to.
+	going func() error
 }
+
+// copyPiece is how much of a file is copied before that is asked, in bytes.
+const copyPiece = 64 << 20
 
 // check has the candidate checked, and removes it.
 func (w *work) check(ctx context.Context, next *build) (err error) {
@@ -62,10 +67,12 @@ func (w *work) copyOut(ctx context.Context, next *build) error {
 		return err
 	}
 	defer func() { _ = root.Close() }() // Nothing in it is to last.
-	c := &candidate{w: w, root: root, steps: map[string]step{}}
-	all := &walker{visit: func(dir int, path string, n node) (bool, error) {
+	c := &candidate{w: w, root: root, steps: map[string]step{}, going: func() error {
 		t.o.Beat()
-		if err := ctx.Err(); err != nil {
+		return ctx.Err()
+	}}
+	all := &walker{visit: func(dir int, path string, n node) (bool, error) {
+		if err := c.going(); err != nil {
 			return false, err
 		}
 		return c.visit(dir, path, n)
@@ -97,7 +104,8 @@ func (c *candidate) visit(dir int, path string, n node) (into bool, err error) {
 	case changes:
 		n.mode = s.New.Mode
 	}
-	return n.kind == diff.Directory, c.copy(dir, diff.Base(path), path, n)
+	into = n.kind == diff.Directory && unix.Faccessat(dir, diff.Base(path), unix.R_OK|unix.X_OK, unix.AT_EACCESS|unix.AT_SYMLINK_NOFOLLOW) == nil
+	return into, c.copy(dir, diff.Base(path), path, n)
 }
 
 // staged copies what is new.
@@ -166,7 +174,15 @@ func (c *candidate) file(dir int, name, path string, n node) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(to, from)
+	// In pieces: a large file takes its time, and the daemon is taken for stuck meanwhile.
+	for err == nil {
+		if err = c.going(); err == nil {
+			_, err = io.CopyN(to, from, copyPiece)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
 	_ = to.Chown(n.uid, n.gid) // As an ordinary user all is its own.
 	return errors.Join(err, to.Chmod(os.FileMode(n.mode&0o777)), to.Close())
 }
