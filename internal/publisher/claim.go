@@ -149,7 +149,11 @@ func (c claim) mayPush(head *store.Head) error {
 		return conflict(`give its name with --publisher if it is you, or use --take-over to publish the directory in its place`,
 			"generation %d of tenant %q was published by %q, not by %q", head.Position.Generation, c.options.Tenant, head.Publisher, c.options.Name)
 	case head.Rollback > 0 && c.known.Generation < head.Position.Generation && c.push.Found == nil:
-		return conflict(c.options.waysOut(), "generation %d of tenant %q has what a rollback to generation %d brought back, and this directory differs from it",
+		out := c.options.waysOut()
+		if c.known.IsZero() {
+			out = c.options.pushWith("--take-over") + " publishes the directory; or make it equal to the head first, push that, and edit then"
+		}
+		return conflict(out, "generation %d of tenant %q has what a rollback to generation %d brought back, and this directory differs from it",
 			head.Position.Generation, c.options.Tenant, head.Rollback)
 	}
 	return nil

@@ -72,6 +72,11 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 	if err != nil || p.push.DryRun {
 		return out.commit, err
 	}
+	if out.commit == nil {
+		if err := p.endRollback(ctx, view.Head); err != nil {
+			return nil, err
+		}
+	}
 	if out.commit != nil {
 		if err := p.keepBases(*out.commit); err != nil {
 			p.options.Log.Warn("keeping what patches apply to", "error", err)
@@ -82,4 +87,14 @@ func (p *Publisher) pushOnce(ctx context.Context) (*Commit, error) {
 		p.options.Log.Warn("making a keyframe", "error", err)
 	}
 	return out.commit, nil
+}
+
+// endRollback notes in etcd that the directory is what a rollback has brought back: from now
+// on what differs is edits, which a push that remembers nothing may publish, too.
+func (p *Publisher) endRollback(ctx context.Context, head *store.Head) error {
+	if head == nil || head.Rollback == 0 || head.Digest != p.scanned.Digest() || head.Publisher != p.options.Name {
+		return nil
+	}
+	_, err := p.options.Store.EndRollback(ctx, head.Position)
+	return err
 }

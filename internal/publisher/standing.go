@@ -164,9 +164,11 @@ func (p *Publisher) adopt(ctx context.Context, view store.View, tree diff.Tree) 
 		tree = v.Tree
 	}
 	// What is known of another tenant id, or that the directory is not what was published,
-	// is given up only for what is committed: a guard may yet refuse.
+	// is given up only for what is committed: a guard may yet refuse. So is what a push knows
+	// that is to undo a rollback: the next one may not be meant to.
 	known := p.memory.state.Position
-	final := equal || !p.memory.apart() && (known.IsZero() || known.Tenant == head.Position.Tenant)
+	undoing := p.push != nil && head.Rollback > 0
+	final := equal || !undoing && !p.memory.apart() && (known.IsZero() || known.Tenant == head.Position.Tenant)
 	if (known != head.Position || p.memory.apart()) && final {
 		if err := p.memory.rememberOurs(head.Instance == p.memory.instance()); err != nil {
 			return standing{}, err

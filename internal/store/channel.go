@@ -203,6 +203,18 @@ func (s *Store) editOnce(ctx context.Context, op string, change func(View) (code
 	return &Head{Head: next, raw: raw, modRevision: revision}, nil
 }
 
+// EndRollback takes the mark of a rollback from the head, if that is at a position still: its
+// publisher has the tree by now. It returns the errors of MoveChannel.
+func (s *Store) EndRollback(ctx context.Context, at diff.Position) (*Head, error) {
+	return s.edit(ctx, "end the rollback", func(view View) (codec.Head, error) {
+		h := view.Head.Head
+		if h.Position == at {
+			h.Rollback = 0
+		}
+		return h, nil
+	})
+}
+
 // Lead makes hosts follow a rollout instead of its channel, or no longer if it is nil: those
 // that have come further than their channel then keep what they have until it comes. It
 // returns the errors of MoveChannel.
