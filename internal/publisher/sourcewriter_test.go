@@ -35,7 +35,7 @@ func TestSourceWriterLeavesWhatWasEditedMeanwhile(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer root.Close() //nolint:errcheck // It was only read.
+			defer root.Close()
 			w := &sourceWriter{root: root, kept: sourceKept + "/now"}
 			if err := tt.do(w, tt.change); !errors.Is(err, scan.ErrChanged) {
 				t.Errorf("the error is %v", err)
