@@ -3,6 +3,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/confsyncd/confsyncd/internal/install"
 )
@@ -45,20 +48,34 @@ func ReadTree(dir string) (Tree, error) {
 		if err != nil {
 			return err
 		}
-		n := Node{Mode: info.Mode()}
-		switch info.Mode().Type() {
-		case 0:
-			var b []byte
-			b, err = os.ReadFile(name)
-			n.Content = string(b)
-		case fs.ModeSymlink:
-			n.Mode = fs.ModeSymlink
-			n.Content, err = os.Readlink(name)
-		}
-		found[path] = n
+		found[path], err = readNode(name, info)
 		return err
 	})
 	return found, err
+}
+
+// readNode reads what stood there when it was listed. Another file may have been renamed to
+// the name since: mode and content are of one of them.
+func readNode(name string, listed fs.FileInfo) (Node, error) {
+	switch listed.Mode().Type() {
+	case 0:
+	case fs.ModeSymlink:
+		to, err := os.Readlink(name)
+		return Node{Mode: fs.ModeSymlink, Content: to}, err
+	default:
+		return Node{Mode: listed.Mode()}, nil
+	}
+	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return Node{}, err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil || !info.Mode().IsRegular() {
+		return Node{Mode: listed.Mode()}, errors.Join(err, fmt.Errorf("%s was replaced while it was read", name))
+	}
+	b, err := io.ReadAll(f)
+	return Node{Mode: info.Mode(), Content: string(b)}, err
 }
 
 // Differ tells how got differs from want, nil if it does not.
