@@ -175,8 +175,9 @@ func (a *Agent) readAgain() time.Duration {
 		return min(a.every.deep, rereadSoon)
 	}
 	every := jittered(a.every.deep)
-	if wait := every - max(0, time.Since(a.applier.target.Read())); wait > 0 {
-		return wait
+	// One in the future says that the clock was set back: then nothing is known of it.
+	if since := time.Since(a.applier.target.Read()); since >= 0 && since < every {
+		return every - since
 	}
 	a.dirty.deep = true
 	return every

@@ -357,6 +357,7 @@ func (l *looker) content(dir int, name string, n node, d *Drifted, seen time.Tim
 			return nil
 		}
 		if err != nil {
+			l.alone(func() { l.t.stamps.doubt(d.Path) })
 			return err
 		}
 		if !hash.IsZero() {

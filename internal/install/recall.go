@@ -77,6 +77,9 @@ func (t *Target) readStamps() ([]byte, error) {
 	if !info.Mode().IsRegular() {
 		return nil, errors.New("it is no file; remove it")
 	}
+	if most := recall.Most(t.State().Managed); info.Size() > int64(most) {
+		return nil, fmt.Errorf("it has %d bytes, %d at most belong there; remove it", info.Size(), most)
+	}
 	b := make([]byte, info.Size())
 	_, err = io.ReadFull(f, b)
 	return b, err
@@ -105,7 +108,12 @@ func (t *Target) Remember() {
 
 func (t *Target) writeStamps(b []byte) error {
 	const fresh = stampsName + ".new"
-	err := t.sideRoot.WriteFile(fresh, b, 0o600)
+	_ = t.sideRoot.Remove(fresh) // Of a process that was killed, if at all.
+	f, err := t.sideRoot.OpenFile(fresh, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		_, err = f.Write(b)
+		err = errors.Join(err, f.Close())
+	}
 	if err == nil {
 		err = t.sideRoot.Rename(fresh, stampsName)
 	}

@@ -258,3 +258,34 @@ func TestRemember_afterSwitches(t *testing.T) {
 		t.Errorf("%q are to be read", got)
 	}
 }
+
+// What others put in the place of the stamps costs a reading of all, and nothing else.
+func TestStamps_thatOthersPutThere(t *testing.T) {
+	dir := remembered(t, Files)
+	do(t, os.Truncate(stampsOf(dir), 1<<40)) // Sparse.
+	target := mustOpen(t, options(dir))
+	if got := unread(t, target, dir); len(got) != 5 {
+		t.Errorf("%q alone are to be read", got)
+	}
+	victim := filepath.Join(t.TempDir(), "victim")
+	do(t, os.WriteFile(victim, []byte("theirs"), 0o600))
+	do(t, os.Symlink(victim, stampsOf(dir)+".new"))
+	mustDrift(t, target, nil, map[string]Deviation{})
+	do(t, target.Close())
+	if b, err := os.ReadFile(victim); err != nil || string(b) != "theirs" {
+		t.Errorf("%q, %v", b, err)
+	}
+	if got := unread(t, mustOpen(t, options(dir)), dir); len(got) != 0 {
+		t.Errorf("%q are to be read", got)
+	}
+}
+
+// A look that cannot read a file says so until one can.
+func TestStamps_ofWhatCouldNotBeRead(t *testing.T) {
+	target := mustOpen(t, options(remembered(t, Files)))
+	mustDrift(t, target, nil, map[string]Deviation{})
+	target.stamps.doubt("a")
+	if got := unread(t, target, target.o.Dir); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("%q are to be read", got)
+	}
+}

@@ -72,6 +72,9 @@ func (s *stamps) hash(path string, n node, seen time.Time) (diff.Hash, bool) {
 	return e.Hash, ok && was == recallable(n) && e.Kind == n.kind && e.Size == n.size
 }
 
+// doubt has the content at path read at every look until it can be.
+func (s *stamps) doubt(path string) { s.known[path], s.learned = stamp{}, true }
+
 // relink notes that a link to the file at path was made or removed, which changed its
 // ctime: it was n, and is now.
 //

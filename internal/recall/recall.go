@@ -89,7 +89,7 @@ func Encode(root Root, complete time.Time, of diff.Tree, in func(path string) fu
 	if !ok {
 		return nil
 	}
-	b := make([]byte, 0, header+of.Len()*stampLength+trailer)
+	b := make([]byte, 0, Most(of))
 	b = append(b, magic...)
 	b = append(b, boot...)
 	b = binary.LittleEndian.AppendUint64(b, root.Dev)
@@ -100,6 +100,9 @@ func Encode(root Root, complete time.Time, of diff.Tree, in func(path string) fu
 	b = encode(b, "", of.Root(), in)
 	return binary.LittleEndian.AppendUint32(b, sum(b))
 }
+
+// Most is how many bytes the stamps of a tree are at most.
+func Most(of diff.Tree) int { return header + of.Len()*stampLength + trailer }
 
 // encode appends the stamps of a directory's own entries and of those below it.
 func encode(b []byte, path string, dir *diff.Dir, in func(path string) func(diff.Child) Stamp) []byte {
