@@ -14,6 +14,7 @@ import (
 
 var (
 	programFlag  = flag.String("program", "", "the confsyncd that is tried; empty: built for it")
+	sourceFlag   = flag.String("source", "../..", "the sources of the program, for cases that build it in a way of their own")
 	etcdFlag     = flag.String("etcd", "../../bin/etcd", "etcd's server; etcdctl and etcdutl lie beside it")
 	sampleFlag   = flag.Duration("sample", 0, "try cases at random for this long; 0: all")
 	seedFlag     = flag.Uint64("seed", 0, "seed of what is drawn; 0: a new one")

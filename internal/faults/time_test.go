@@ -29,7 +29,7 @@ var clocked = sync.OnceValues(func() (string, error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
-	return lab.BuildClocked(dir, "../../cmd/confsyncd")
+	return lab.BuildClocked(dir, *sourceFlag, "./cmd/confsyncd")
 })
 
 // timeCases turn clocks and stop processes.

@@ -136,10 +136,11 @@ func init() {
 // BuildClocked builds a program whose processes go by a Clock, if they are given one: a
 // static Go binary asks the kernel's vDSO for the time, where nothing can be put in
 // between, so Go's runtime is built with another answer. It needs the go command, and
-// fails where the runtime is not as it knows it.
+// fails where the runtime is not as it knows it. pkg is as for go build in the directory
+// module, "" for this one.
 //
 // What the kernel stamps files with stays this machine's time.
-func BuildClocked(dir, pkg string) (program string, err error) {
+func BuildClocked(dir, module, pkg string) (program string, err error) {
 	if runtime.GOARCH != "amd64" {
 		return "", fmt.Errorf("the clock of a process is known for amd64 only, this is %s", runtime.GOARCH)
 	}
@@ -176,7 +177,9 @@ func BuildClocked(dir, pkg string) (program string, err error) {
 		return "", err
 	}
 	program = filepath.Join(dir, "clocked")
-	if out, err := exec.Command("go", "build", "-overlay", list, "-o", program, pkg).CombinedOutput(); err != nil {
+	build := exec.Command("go", "build", "-overlay", list, "-o", program, pkg)
+	build.Dir = module
+	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w: %s", err, out)
 	}
 	return program, nil

@@ -37,7 +37,7 @@ func TestClock(t *testing.T) {
 	if err := os.WriteFile(source, []byte(clocked), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	program, err := lab.BuildClocked(dir, source)
+	program, err := lab.BuildClocked(dir, "", source)
 	if err != nil {
 		t.Skip(err)
 	}
