@@ -133,6 +133,8 @@ func (w *World) fails(c failingCall) {
 		if c.among != nil {
 			among = c.among(w)
 		}
+		text := map[string]string{"EIO": "input/output error", "ENOSPC": "no space left on device", "EROFS": "read-only file system"}[c.errno]
+		told := lab.CountLines(w.Target.Log, text)
 		in := w.Inject(c.name, c.errno, when, among...)
 		w.Replace(1)
 		if when == "1+" {
@@ -144,8 +146,7 @@ func (w *World) fails(c failingCall) {
 			w.do(w.Target.Daemon.Cmd.Process.Signal(unix.SIGUSR1)) // All contents are read.
 		}
 		if when == "1+" && !c.quiet {
-			w.awaitEditing(in)
-			text := map[string]string{"EIO": "input/output error", "ENOSPC": "no space left on device", "EROFS": "read-only file system"}[c.errno]
+			w.awaitFailure(text, told)
 			remedy := map[string]string{"EIO": "look at the disk and the kernel's log", "ENOSPC": "make room", "EROFS": "mount it writable"}[c.errno]
 			w.tells(text, remedy, w.Target.Dir)
 			w.Edit(5)
@@ -170,23 +171,23 @@ func (w *World) fails(c failingCall) {
 	}
 }
 
-// awaitEditing waits until a call was made to fail, and goes on editing: what was drawn may
-// come to an apply without that call.
-func (w *World) awaitEditing(in *injection) {
+// awaitFailure waits until the agent tells of one more failure than before, and goes on
+// editing: what was drawn may come to an apply without the call that fails.
+func (w *World) awaitFailure(text string, before int) {
 	w.Helper()
+	wait := func() error {
+		if lab.CountLines(w.Target.Log, text) == before {
+			return fmt.Errorf("the agent tells of no %s", text)
+		}
+		return nil
+	}
 	for range 20 {
-		_, err := lab.Eventually(time.Second, func() error {
-			if in.Hits() == 0 {
-				return errors.New("no call failed")
-			}
-			return nil
-		})
-		if err == nil {
+		if _, err := lab.Eventually(time.Second, wait); err == nil {
 			return
 		}
 		w.Mixed()
 	}
-	in.Await(1)
+	w.do(wait())
 }
 
 // tryStagedAgain has what is made durable fail, and looks what was written after that.
